@@ -1,0 +1,71 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check gen lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The environment's own uv, the machine's, or one fetched by pip into a folder of its own.
+UV = $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
+INSTALL = $(UV) pip install --quiet --python $(BIN)/python \
+	--constraint requirements.lock --build-constraint requirements.lock
+SOURCES := pyproject.toml protos/pyproject.toml requirements.lock
+PROTOS := $(shell find protos/tact -name '*.proto' 2>/dev/null | sort)
+
+help: ## list every target
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
+
+setup: .venv/installed-dev ## install everything that a developer needs into .venv
+
+demo: .venv/installed-demo ## train and decide on public data; the last line of output is JSON
+	@$(BIN)/tact demo
+
+up: .venv/installed-demo ## run all services in one process
+	@$(BIN)/tact up
+
+test: .venv/installed-test ## run the tests; needs no server
+	@$(BIN)/python -m pytest
+
+check: setup ## what CI runs: linters, types, contract, generated files, then the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+	@cd protos && ../$(BIN)/buf lint
+	@$(MAKE) --no-print-directory .check-generated
+	@$(BIN)/tact playbook check playbooks/*
+	@$(MAKE) --no-print-directory test
+
+gen: setup ## regenerate the stubs from the protos
+	@find protos/gen/python -name '*_pb2*' -delete
+	@$(call generate,protos/gen/python)
+
+lock: setup ## resolve requirements.lock anew from pyproject.toml
+	@$(UV) pip compile --quiet --universal --generate-hashes --no-header --all-extras \
+		--no-emit-package tact-nba --no-emit-package tact-protos --python-version 3.11 \
+		--output-file requirements.lock pyproject.toml
+
+clean: ## remove the environment and all state of the demo
+	@rm -rf .venv .tact
+
+define generate
+cd protos && PATH=../$(BIN):$$PATH python -m grpc_tools.protoc -I . \
+	--python_out=$(abspath $(1)) --grpc_python_out=$(abspath $(1)) \
+	--mypy_out=quiet:$(abspath $(1)) --mypy_grpc_out=quiet:$(abspath $(1)) $(PROTOS:protos/%=%)
+endef
+
+.PHONY: .check-generated
+.check-generated:
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && touch "$$fresh/.keep" && mkdir -p "$$fresh/tact" \
+		&& touch "$$fresh/tact/py.typed" && rm "$$fresh/.keep" \
+		&& ($(call generate,$$fresh)) \
+		&& diff -r -x __pycache__ protos/gen/python "$$fresh" \
+		|| (echo "the generated stubs are stale: run make gen" >&2; exit 1)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| (echo "Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1)
+	@$(PYTHON) -m venv .venv
+	@command -v uv >/dev/null 2>&1 || ($(PYTHON) -m venv .venv/uv && .venv/uv/bin/python -m pip install --quiet uv)
+
+.venv/installed-%: .venv/bin/python $(SOURCES)
+	@$(INSTALL) --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,1 @@
+"""The composition root that runs all four services in one process."""

@@ -1,0 +1,125 @@
+"""How a SQLite file is opened, migrated and found wanting."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+_OPTIONS: dict[str, Any] = {"timeout": 5.0, "isolation_level": None, "cached_statements": 256}
+
+_STORE_ERRORS = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+class StoreUnavailable(Exception):
+    """The file cannot be read or written; nothing of the write was acknowledged."""
+
+
+def is_store_error(error: BaseException) -> bool:
+    """Tell a store that fails (full, locked, broken) from a statement that does."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _STORE_ERRORS
+
+
+def unavailable(path: Path, error: BaseException) -> StoreUnavailable:
+    """Make the error of a store that failed with ``error``."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    return StoreUnavailable(f"{path.name}: {reason}")
+
+
+class Reader(sqlite3.Connection):
+    """A connection whose failing file shows as ``StoreUnavailable``."""
+
+    path: Path
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return super().execute(sql, parameters)
+        except sqlite3.Error as error:
+            if is_store_error(error):
+                raise unavailable(self.path, error) from error
+            raise
+
+
+def connect_reader(path: Path) -> Reader:
+    """Open a connection for the calling thread that cannot write."""
+    connection = sqlite3.connect(path, factory=Reader, **_OPTIONS)
+    connection.path = path
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open a connection that begins no transaction by itself, making file and folder where absent.
+
+    Raises:
+        StoreUnavailable: the file cannot be opened or is no database.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection: sqlite3.Connection = sqlite3.connect(path, check_same_thread=False, **_OPTIONS)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise unavailable(path, error) from error
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:
+    """Apply the migrations that the file has not seen, each in a transaction of its own.
+
+    Raises:
+        StoreUnavailable: the file has seen more migrations than there are.
+    """
+    while (seen := _version(connection)) != len(migrations):
+        if seen > len(migrations):
+            raise StoreUnavailable(
+                f"{path.name} has schema version {seen}, this program knows {len(migrations)}: "
+                "a newer version wrote it"
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster while this one waited for the lock.
+            if _version(connection) == seen:
+                for statement in _statements(migrations[seen]):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {seen + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def _statements(script: str) -> Iterator[str]:
+    # ``executescript`` would commit first, and so break the migration in two.
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip("; \n\t"):
+        yield statement

@@ -1,0 +1,1 @@
+"""The ``tact`` command: one lazily imported module for each subcommand."""

@@ -1,0 +1,23 @@
+"""``tact serve SERVICE``: runs one service until a signal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from importlib import import_module
+
+from services.chassis.telemetry import configure_logging
+
+SERVICES = ("profile", "features", "scoring", "gateway")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("service", choices=SERVICES)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    configure_logging()
+    asyncio.run(import_module(f"services.{arguments.service}.__main__").run())
+    return 0

@@ -1,0 +1,1 @@
+"""The pure core that gateway, features, profile, training and the command line share."""

@@ -1,0 +1,1 @@
+"""Arbitration: turning propensity, value and cost into one order."""

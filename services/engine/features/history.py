@@ -1,0 +1,97 @@
+"""One customer's events, arranged so that a window costs two binary searches."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import accumulate
+from operator import attrgetter
+
+from services.engine.playbook.values import Value
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event as it was accepted; ``event_time`` is UTC microseconds since 1970."""
+
+    event_id: str
+    type: str
+    event_time: int
+    attributes: Mapping[str, Value]
+
+
+class Series:
+    """Events in (event time, event id) order; derived views are made once and kept."""
+
+    __slots__ = ("_divided", "_sums", "_views", "events", "times")
+
+    def __init__(self, events: list[StoredEvent]) -> None:
+        self.events = events
+        self.times = [event.event_time for event in events]
+        self._views: dict[object, Series] = {}
+        self._divided: dict[str, Mapping[str, Series]] = {}
+        self._sums: dict[str, list[int]] = {}
+
+    def bounds(self, as_of: int, window: timedelta | None) -> tuple[int, int]:
+        """Return the index range of the events in ``[as_of - window, as_of)``."""
+        end = bisect_left(self.times, as_of)
+        if window is None:
+            return 0, end
+        return bisect_left(self.times, as_of - window // _MICROSECOND, 0, end), end
+
+    def where(self, conditions: Mapping[str, Value]) -> Series:
+        """Return the events whose attributes equal all the conditions."""
+        if not conditions:
+            return self
+        wanted = tuple(conditions.items())
+        return self._view(wanted, lambda e: all(e.attributes.get(name) == value for name, value in wanted))
+
+    def having(self, attribute: str) -> Series:
+        """Return the events that carry a value of ``attribute``."""
+        return self._view(attribute, lambda e: attribute in e.attributes)
+
+    def divided(self, attribute: str) -> Mapping[str, Series]:
+        """Return the events by the word that ``attribute`` holds; those without one are left out."""
+        if (parts := self._divided.get(attribute)) is None:
+            events: dict[str, list[StoredEvent]] = {}
+            for event in self.events:
+                if (word := event.attributes.get(attribute)) is not None:
+                    events.setdefault(str(word), []).append(event)
+            parts = self._divided[attribute] = {word: Series(found) for word, found in events.items()}
+        return parts
+
+    def total(self, attribute: str, units: int, start: int, end: int) -> int:
+        """Add an attribute over an index range, exactly, in smallest units; absent counts 0."""
+        if (sums := self._sums.get(attribute)) is None:
+            amounts = (round(float(e.attributes.get(attribute, 0)) * units) for e in self.events)
+            sums = self._sums[attribute] = list(accumulate(amounts, initial=0))
+        return sums[end] - sums[start]
+
+    def _view(self, key: object, keep: Callable[[StoredEvent], bool]) -> Series:
+        if (view := self._views.get(key)) is None:
+            view = self._views[key] = Series([event for event in self.events if keep(event)])
+        return view
+
+
+class History:
+    """All the events of one customer, by type."""
+
+    __slots__ = ("_series",)
+
+    def __init__(self, events: Iterable[StoredEvent]) -> None:
+        by_type: dict[str, list[StoredEvent]] = {}
+        for event in events:
+            by_type.setdefault(event.type, []).append(event)
+        order = attrgetter("event_time", "event_id")
+        self._series = {name: Series(sorted(found, key=order)) for name, found in by_type.items()}
+
+    def of(self, event_type: str) -> Series:
+        """Return the events of a type; an empty series where there are none."""
+        return self._series.get(event_type, _NONE)
+
+
+_NONE = Series([])

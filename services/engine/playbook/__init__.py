@@ -1,0 +1,1 @@
+"""The playbook: one folder of business configuration, checked and versioned by its content."""

@@ -1,0 +1,151 @@
+"""CEL expressions over declared, typed, dotted names.
+
+Google's own binding checks names and types when it compiles. What this module adds: the line and
+the nearest right name, the variables that an expression reads, and the refusal of what is wrong
+(``has()`` on dotted names) or unbounded (comprehension macros).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cel_expr_python import cel
+
+from services.engine.playbook.errors import did_you_mean
+
+BOOL: Final = cel.Type.BOOL
+INT: Final = cel.Type.INT
+DOUBLE: Final = cel.Type.DOUBLE
+STRING: Final = cel.Type.STRING
+
+_STRING_OR_COMMENT = re.compile(
+    r"""//[^\n]*|[rRbB]{0,2}("{3}.*?"{3}|'{3}.*?'{3}|"(\\.|[^"\\])*"|'(\\.|[^'\\])*')""", re.DOTALL
+)
+_PATH = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+_MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
+_HAS = re.compile(r"(?<![\w.])has\s*\(")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
+_FIRST_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_UNBOUND = re.compile(r'No value with name "([^"]+)" found in Activation')
+_LONGEST: Final = 4_000
+
+KNOWN: Final = "known."
+
+
+class ExpressionError(ValueError):
+    """An expression cannot be used; the message says why, without position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """An evaluation that stayed undecided because ``name`` has no value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An evaluation that ended in an error, such as a division by zero."""
+
+    message: str
+
+
+class Activation:
+    """Values of variables, shared by all the expressions of one environment."""
+
+    __slots__ = ("native",)
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+
+
+class Expression:
+    """A checked boolean expression; two of the same text are the same expression."""
+
+    __slots__ = ("_native", "reads", "text")
+
+    def __init__(self, text: str, native: Any, reads: frozenset[str]) -> None:
+        self.text = text
+        self.reads = reads
+        self._native = native
+
+    def evaluate(self, activation: Activation) -> bool | Missing | Failed:
+        """Evaluate; a missing value follows CEL's absorption, so ``missing || true`` is true."""
+        value = self._native.eval(activation.native)
+        if value.type() == cel.Type.BOOL:
+            return bool(value.value())
+        message = str(value.value())
+        if unbound := _UNBOUND.search(message):
+            return Missing(name=unbound[1])
+        return Failed(message=message)
+
+
+class Environment:
+    """The declared variables; for each, a boolean ``known.<name>`` says whether it has a value."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = dict(variables)
+        declared = {**self.variables, **{KNOWN + name: BOOL for name in self.variables}}
+        self._names = frozenset(declared)
+        self._env = cel.NewEnv(variables=declared)
+        self._compiled: dict[str, Expression] = {}
+
+    def compile(self, text: str) -> Expression:
+        """Check names and types of a boolean expression.
+
+        Raises:
+            ExpressionError: it is no CEL, reads an undeclared name, mixes types, uses a macro
+                that is refused, or is not boolean.
+        """
+        if (known := self._compiled.get(text)) is not None:
+            return known
+        if len(text) > _LONGEST:
+            raise ExpressionError(f"longer than {_LONGEST} characters")
+        bare = _STRING_OR_COMMENT.sub("''", text)
+        if _HAS.search(bare):
+            raise ExpressionError("has() is refused: write known.<name> to ask whether a value is known")
+        if macro := _MACRO.search(bare):
+            raise ExpressionError(f"{macro[1]}() is refused: rules do not loop")
+        try:
+            native = self._env.compile(text)
+        except RuntimeError as error:
+            raise ExpressionError(self._explain(str(error))) from None
+        if native.return_type() != cel.Type.BOOL:
+            raise ExpressionError(f"must be true or false, not {native.return_type().name().lower()}")
+        expression = Expression(text, native, self._reads(bare))
+        self._compiled[text] = expression
+        return expression
+
+    def activation(self, values: Mapping[str, Any], names: Iterable[str]) -> Activation:
+        """Bind the given ``names``; a name without an entry in ``values`` stays unbound."""
+        bound: dict[str, Any] = {}
+        for name in names:
+            if name.startswith(KNOWN):
+                bound[name] = name.removeprefix(KNOWN) in values
+            elif name in values:
+                bound[name] = values[name]
+        return Activation(self._env.Activation(bound))
+
+    def _reads(self, bare: str) -> frozenset[str]:
+        paths = (re.sub(r"\s", "", match[0]) for match in _PATH.finditer(bare))
+        return frozenset(name for path in paths if (name := self._longest(path)))
+
+    def _longest(self, path: str) -> str | None:
+        parts = path.split(".")
+        for end in range(len(parts), 0, -1):
+            if (name := ".".join(parts[:end])) in self._names:
+                return name
+        return None
+
+    def _explain(self, report: str) -> str:
+        first = _FIRST_ERROR.search(report)
+        message = first[3].removesuffix(" [INVALID_ARGUMENT]") if first else report
+        if not (undeclared := _UNDECLARED.search(message)):
+            if "no matching overload" in message and "double, int" in message:
+                message += "; write a whole number as 30.0 beside a number with decimals"
+            return message
+        name = undeclared[1]
+        return f'"{name}" is not declared' + did_you_mean(name, self._names)

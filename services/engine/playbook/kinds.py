@@ -1,0 +1,170 @@
+"""The kinds of feature that a playbook can declare."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from services.engine.playbook.errors import did_you_mean
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WINDOW = re.compile(r"([1-9][0-9]{0,5})([dhms])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("must be 1 to 64 of a-z, 0-9 and _, and begin with a letter")
+    return text
+
+
+def parse_window(text: object) -> object:
+    """Read a length of time such as ``90d``, ``12h``, ``30m`` or ``45s``.
+
+    >>> parse_window("90d")
+    datetime.timedelta(days=90)
+    """
+    if isinstance(text, timedelta):
+        return text
+    if not (isinstance(text, str) and (match := _WINDOW.fullmatch(text))):
+        raise ValueError(f"{text!r} is no length of time such as 90d, 12h, 30m or 45s")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Window = Annotated[timedelta, BeforeValidator(parse_window)]
+
+
+class Section(BaseModel):
+    """A mapping of the playbook: unknown keys are refused, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            known = {field.alias or name for name, field in cls.model_fields.items()}
+            if unknown := {key: did_you_mean(key, known) for key in data if key not in known}:
+                raise PydanticCustomError("unknown_keys", "unknown keys", {"unknown": unknown})
+        return data
+
+
+class Definition(Section):
+    """What all kinds have: a sentence for people."""
+
+    description: str = ""
+
+
+class EventDefinition(Definition):
+    """A feature of the events of one type in ``[t - window, t)``; without a window, of all before t.
+
+    ``where`` keeps the events whose string, enum, integer or boolean attributes equal the values.
+    """
+
+    event: Name
+    window: Window | None = None
+    where: Mapping[Name, str | int | bool] = {}
+
+
+class Count(EventDefinition):
+    """How many events there are."""
+
+    kind: Literal["count"]
+
+
+class Sum(EventDefinition):
+    """The sum of an integer or decimal attribute; 0 without events."""
+
+    kind: Literal["sum"]
+    attribute: Name
+
+
+class Mean(EventDefinition):
+    """The mean of an integer or decimal attribute; missing without values."""
+
+    kind: Literal["mean"]
+    attribute: Name
+
+
+class Last(EventDefinition):
+    """The newest value of a number, boolean or enum attribute; missing without values."""
+
+    kind: Literal["last"]
+    attribute: Name
+
+
+class Recency(EventDefinition):
+    """Days from the newest event to t; missing without events."""
+
+    kind: Literal["recency"]
+
+
+class Distinct(EventDefinition):
+    """How many different values an attribute takes."""
+
+    kind: Literal["distinct"]
+    attribute: Name
+
+
+class Affinity(EventDefinition):
+    """How much of a customer's behaviour matches an action.
+
+    Events are divided by the attribute ``by``. ``to`` names what to match: ``id``, or an action
+    attribute that holds one word (string, enum) or several with weights. The amounts, sums of
+    ``attribute`` or else counts of events, are added over the matching words, each times its
+    weight. ``share`` divides by the amount over all words and is missing where that is not
+    positive.
+    """
+
+    kind: Literal["affinity"]
+    by: Name
+    to: Name
+    attribute: Name | None = None
+    measure: Literal["share", "total"] = "share"
+
+
+class ProfileFeature(Definition):
+    """A profile attribute as a number: an enum is the place of its value in the declared order."""
+
+    kind: Literal["profile"]
+    attribute: Name
+
+
+class ContextFeature(Definition):
+    """A context attribute, or the local ``hour`` (0 to 23) or ``weekday`` (Monday is 1)."""
+
+    kind: Literal["context"]
+    attribute: Name
+
+
+class ActionFeature(Definition):
+    """An action attribute as a number: an enum is the place of its value in the declared order."""
+
+    kind: Literal["action"]
+    attribute: Name
+
+
+AnyFeature = (
+    Count
+    | Sum
+    | Mean
+    | Last
+    | Recency
+    | Distinct
+    | Affinity
+    | ProfileFeature
+    | ContextFeature
+    | ActionFeature
+)
+FeatureDefinition = Annotated[AnyFeature, Field(discriminator="kind")]
+
+
+def is_candidate(definition: AnyFeature) -> bool:
+    """Tell whether a feature differs from action to action."""
+    return isinstance(definition, Affinity | ActionFeature)

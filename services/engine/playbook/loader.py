@@ -1,0 +1,124 @@
+"""Reads a playbook folder into a ``Playbook``, or lists everything that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ValidationError
+
+from services.engine.playbook import references, source
+from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
+from services.engine.playbook.playbook import Playbook, validity_of
+from services.engine.playbook.schema import (
+    ActionsFile,
+    EventsFile,
+    FeaturesFile,
+    PlaybookFile,
+    PoliciesFile,
+    ProfileFile,
+)
+
+FILES: Final[Mapping[str, type[BaseModel]]] = {
+    "playbook.yaml": PlaybookFile,
+    "profile.yaml": ProfileFile,
+    "events.yaml": EventsFile,
+    "features.yaml": FeaturesFile,
+    "actions.yaml": ActionsFile,
+    "policies.yaml": PoliciesFile,
+}
+
+
+def shipped(name: str) -> Path:
+    """Return the folder of a playbook that comes with Tact."""
+    return Path(__file__).parents[3] / "playbooks" / name
+
+
+def load(folder: Path) -> Playbook:
+    """Load and check the playbook in ``folder``.
+
+    Raises:
+        PlaybookError: something is wrong; each problem names file and line, and the nearest right
+            name where a name is unknown. Shapes are checked first, references after.
+    """
+    if not folder.is_dir():
+        raise PlaybookError([Problem(file=str(folder), line=1, message="there is no such playbook folder")])
+    problems = [
+        Problem(file=path.name, line=1, message="unknown file" + did_you_mean(path.name, FILES))
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".yaml", ".yml") and path.name not in FILES
+    ]
+    documents: dict[str, source.Document] = {}
+    files: dict[str, Any] = {}
+    for name, model in FILES.items():
+        try:
+            documents[name] = source.read(folder / name, name)
+            files[name] = model.model_validate(documents[name].data)
+        except PlaybookError as error:
+            problems.extend(error.problems)
+        except ValidationError as error:
+            problems.extend(_problems(documents[name], error))
+    if problems:
+        raise PlaybookError(problems)
+    return _assemble(files, documents)
+
+
+def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]) -> Playbook:
+    checker = references.Checker(
+        head=files["playbook.yaml"],
+        profile=files["profile.yaml"],
+        events=files["events.yaml"],
+        features=files["features.yaml"].features,
+        catalogue=files["actions.yaml"],
+        policies=files["policies.yaml"],
+        documents=documents,
+    )
+    environment, rules = checker.check()
+    zone = ZoneInfo(checker.head.time_zone)
+    return Playbook(
+        version=_digest({name: file.model_dump(mode="json", by_alias=True) for name, file in files.items()}),
+        head=checker.head,
+        profile=checker.profile,
+        events=checker.events,
+        features=checker.features,
+        definition_hashes={name: _digest(checker.meaning(name))[:16] for name in checker.features},
+        catalogue=checker.catalogue,
+        policies=checker.policies,
+        rules=rules,
+        environment=environment,
+        validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
+    )
+
+
+def _digest(data: object) -> str:
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _problems(document: source.Document, error: ValidationError) -> list[Problem]:
+    problems: list[Problem] = []
+    for item in error.errors():
+        if item["type"] == "unknown_keys":
+            problems.extend(
+                document.problem((*item["loc"], key), f'unknown key "{key}"{suggestion}')
+                for key, suggestion in item["ctx"]["unknown"].items()
+            )
+            continue
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = f'"{item["loc"][-1]}" is missing'
+        elif item["type"] == "union_tag_invalid":
+            tags = [tag.strip().strip("'") for tag in item["ctx"]["expected_tags"].split(",")]
+            message = f'unknown kind "{item["ctx"]["tag"]}"' + (
+                did_you_mean(item["ctx"]["tag"], tags) or f"; known: {', '.join(tags)}"
+            )
+        elif item["type"] == "union_tag_not_found":
+            message = '"kind" is missing'
+        elif item["loc"]:
+            message = f"{item['loc'][-1]}: {message}" if item["loc"][-1] != "[key]" else message
+        problems.append(document.problem(item["loc"], message))
+    return problems

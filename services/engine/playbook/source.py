@@ -1,0 +1,133 @@
+"""YAML with positions: every value of a parsed file knows the line that it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+import yaml
+
+from services.engine.playbook.errors import PlaybookError, Problem
+
+Path = tuple[str | int, ...]
+
+# YAML 1.2 core scalars. PyYAML's own resolver follows YAML 1.1, where `no` is false and `1:30` is 90.
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One parsed file: plain data, and for each path in it the line of its key or item."""
+
+    file: str
+    data: Any
+    lines: dict[Path, int]
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """Return the line of the nearest place; steps of ``path`` that the file lacks are skipped."""
+        place: Path = ()
+        for step in path:
+            if (*place, step) in self.lines:
+                place = (*place, step)
+        return self.lines.get(place, 1)
+
+    def problem(self, path: Sequence[str | int], message: str) -> Problem:
+        """Locate a message."""
+        return Problem(file=self.file, line=self.line(path), message=message)
+
+
+def read(path: FilePath, file: str) -> Document:
+    """Parse one YAML 1.2 file; an empty one is an empty mapping.
+
+    Raises:
+        PlaybookError: the file is missing, is no UTF-8, no YAML, or repeats a key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise PlaybookError([Problem(file=file, line=1, message="the file is missing")]) from None
+    except UnicodeDecodeError as error:
+        message = f"the file is not UTF-8 (byte {error.start})"
+        raise PlaybookError([Problem(file=file, line=1, message=message)]) from None
+    try:
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        message = f"no valid YAML: {error.problem}"
+        raise PlaybookError([Problem(file=file, line=line, message=message)]) from None
+    except yaml.YAMLError as error:
+        raise PlaybookError([Problem(file=file, line=1, message=f"no valid YAML: {error}")]) from None
+    reader = _Reader(file)
+    data = {} if node is None else reader.value(node, ())
+    if reader.problems:
+        raise PlaybookError(reader.problems)
+    return Document(file=file, data=data, lines=reader.lines)
+
+
+_MOST_NODES = 2_000_000
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Reader:
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[Path, int] = {}
+        self.problems: list[Problem] = []
+        self._open: set[int] = set()
+        self._nodes = 0
+
+    def value(self, node: yaml.Node, path: Path) -> Any:
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise PlaybookError(
+                [Problem(file=self.file, line=1, message="the file grows too large by its aliases")]
+            )
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return node.value if node.style else _scalar(node.value)
+        if id(node) in self._open:
+            self._report(node, "an alias contains itself")
+            return None
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
+            return self._mapping(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, child in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._report(key_node, "a key must be a plain word")
+                continue
+            key = key_node.value
+            if key in found:
+                self._report(key_node, f'the key "{key}" stands twice')
+                continue
+            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            found[key] = self.value(child, (*path, key))
+        return found
+
+    def _report(self, node: yaml.Node, message: str) -> None:
+        self.problems.append(Problem(file=self.file, line=node.start_mark.line + 1, message=message))
+
+
+def _scalar(text: str) -> Any:
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    return text

@@ -1,0 +1,45 @@
+"""The consent gate: deny by default, per purpose and channel. No lever can pass it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.engine.playbook.schema import Action, Treatment
+from services.engine.policy.engagement import Removal
+
+CLASSES_WITHOUT_CONSENT: Final = frozenset({"mandatory", "transactional"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permission:
+    """The newest consent for one purpose on one channel."""
+
+    granted: bool
+    expire_time: datetime | None = None
+
+
+def removal(
+    action: Action,
+    treatment: Treatment,
+    permissions: Mapping[tuple[str, str], Permission],
+    at: datetime,
+) -> Removal | None:
+    """Tell why a treatment may not leave, or None where it may.
+
+    ``permissions`` is keyed by (purpose, channel); an absent key was never granted. A grant ends at
+    its expiry, which is exclusive.
+    """
+    if action.action_class in CLASSES_WITHOUT_CONSENT:
+        return None
+    permission = permissions.get((action.purpose, treatment.channel))
+    what = f"{action.purpose} on {treatment.channel}"
+    if permission is None:
+        return Removal(stage="consent", rule="not_given", text=f"No consent for {what} is on file.")
+    if not permission.granted:
+        return Removal(stage="consent", rule="refused", text=f"The customer refused {what}.")
+    if permission.expire_time is not None and permission.expire_time <= at:
+        return Removal(stage="consent", rule="expired", text=f"The consent for {what} has expired.")
+    return None

@@ -1,0 +1,1 @@
+"""The trace: what was decided, and why, in words."""

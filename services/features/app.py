@@ -1,0 +1,56 @@
+"""Puts the feature service together: the one place that picks its adapters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+from tact.features.v1 import feature_service_pb2
+
+from services.chassis.rpc import Service
+from services.chassis.sqlite import Database
+from services.engine.playbook.playbook import Playbook
+from services.features.adapters.history_cache import HistoryCache
+from services.features.adapters.sqlite_events import MIGRATIONS, SqliteEvents
+from services.features.adapters.store_lock import exclusive
+from services.features.handlers import FeatureHandlers
+from services.features.metrics import FeatureMetrics
+from services.features.servicer import FeatureServicer
+from services.features.settings import FeatureSettings
+
+
+def system_micros() -> int:
+    """Return the system's time as UTC microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+@asynccontextmanager
+async def open_service(
+    settings: FeatureSettings, playbook: Playbook, now: Callable[[], int] = system_micros
+) -> AsyncIterator[Service]:
+    """Build the feature service on its store.
+
+    Raises:
+        StoreInUse: another process serves the store.
+        StoreUnavailable: the store cannot be opened.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(settings.store))
+        migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
+        database = await stack.enter_async_context(
+            Database.open(settings.store, migrations, queue_limit=settings.write_queue)
+        )
+        registry = CollectorRegistry()
+        metrics = FeatureMetrics(registry)
+        metrics.watch_queue(lambda: database.queue_depth)
+        store = SqliteEvents(database, HistoryCache(settings.cached_events, metrics))
+        handlers = FeatureHandlers(store, playbook, now, metrics)
+        yield Service(
+            name="features",
+            descriptor=feature_service_pb2.DESCRIPTOR.services_by_name["FeatureService"],
+            servicer=FeatureServicer(handlers),
+            registry=registry,
+            warm_up=handlers.warm_up,
+        )

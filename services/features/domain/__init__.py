@@ -1,0 +1,1 @@
+"""What an event must be, and where it belongs; pure."""

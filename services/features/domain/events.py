@@ -1,0 +1,76 @@
+"""Events, before and after they are checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from services.engine.playbook import values
+from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.values import Value
+from services.features.domain import times
+from services.features.domain.violations import Invalid, Violation, check_id, unknown
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingEvent:
+    """An event as a caller sent it: nothing is checked."""
+
+    event_id: str
+    customer_id: str
+    type: str
+    event_time: times.Moment | None
+    attributes: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An event that can be stored; two of the same content are equal.
+
+    ``event_time`` is UTC microseconds since 1970, ``attributes`` JSON with sorted names.
+    """
+
+    event_id: str
+    customer_id: str
+    type: str
+    event_time: int
+    attributes: str
+
+
+def check(incoming: IncomingEvent, playbook: Playbook, now: int) -> Event | Invalid:
+    """Check an event against the contract and the playbook, and list all that is wrong with it."""
+    violations: list[Violation] = []
+    check_id("event_id", incoming.event_id, violations)
+    check_id("customer_id", incoming.customer_id, violations)
+    event_time = 0
+    try:
+        event_time = times.event_time(incoming.event_time, now)
+    except ValueError as error:
+        violations.append(Violation("event_time", str(error)))
+    known = playbook.events.events
+    attributes: dict[str, Value] = {}
+    if (declared := known.get(incoming.type)) is None:
+        violations.append(Violation("type", unknown("event type", incoming.type, known)))
+    else:
+        for name, raw in incoming.attributes.items():
+            try:
+                attributes[name] = values.parse(declared.attributes[name], raw)
+            except KeyError:
+                description = unknown("attribute", name, declared.attributes)
+                violations.append(Violation(f"attributes.{name}", description))
+            except ValueError as error:
+                violations.append(Violation(f"attributes.{name}", str(error)))
+    if violations:
+        return Invalid(tuple(violations))
+    return Event(
+        event_id=incoming.event_id,
+        customer_id=incoming.customer_id,
+        type=incoming.type,
+        event_time=event_time,
+        attributes=_canonical(attributes),
+    )

@@ -1,0 +1,52 @@
+"""What is wrong with a request or one of its items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from services.engine.playbook.errors import did_you_mean
+
+LONGEST_ID: Final = 128
+_LONGEST_NAME: Final = 64
+
+
+class Violation(NamedTuple):
+    """One field that breaks the contract; the description repeats no value."""
+
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """An item that is refused, with all that is wrong with it."""
+
+    violations: tuple[Violation, ...]
+
+
+class InvalidRequest(Exception):
+    """A request that is refused as a whole, with all that is wrong with it."""
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{field}: {description}" for field, description in violations))
+        self.violations = violations
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """Say that the playbook does not declare a name, and which one is nearest.
+
+    >>> unknown("event type", "purchse", ["purchase"])
+    'unknown event type "purchse"; did you mean "purchase"?'
+    """
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+    return f'unknown {what} "{shown}"' + did_you_mean(shown, known)
+
+
+def check_id(field: str, value: str, violations: list[Violation]) -> None:
+    """Check an id that the caller chose."""
+    if not 1 <= len(value) <= LONGEST_ID:
+        violations.append(Violation(field, f"must have 1 to {LONGEST_ID} characters"))
+    elif "\0" in value:
+        violations.append(Violation(field, "must not contain the character U+0000"))

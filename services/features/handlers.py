@@ -1,0 +1,161 @@
+"""What the feature service does, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.engine.features.feature_set import FeatureSet, Vector
+from services.engine.features.history import History
+from services.engine.playbook.playbook import Playbook
+from services.features.domain import times
+from services.features.domain.events import Event, IncomingEvent, check
+from services.features.domain.placement import Placed, Placement
+from services.features.domain.violations import Invalid, InvalidRequest, Violation, check_id, unknown
+from services.features.metrics import FeatureMetrics
+from services.features.ports import EventStore
+
+# Checking so many events takes a few milliseconds; then other calls have their turn.
+_EVENTS_IN_A_ROW: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One customer to read, as a caller asked: nothing is checked."""
+
+    customer_id: str
+    as_of_time: times.Moment | None
+    action_ids: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """One customer's features: the customer's, their ages, and one row for each action."""
+
+    customer: Vector
+    ages: Vector
+    candidates: Vector
+    as_of_sequence: int
+
+
+class PlaybookVersionUnknown(Exception):
+    """The caller works with another playbook."""
+
+    def __init__(self, version: str, held: str) -> None:
+        super().__init__(f"playbook version {version:.64} is not held; held: {held}")
+        self.held = held
+
+
+class SequenceNotReached(Exception):
+    """The store has not come as far as the caller demands."""
+
+    def __init__(self, sequence: int, newest: int) -> None:
+        super().__init__(f"sequence {sequence} is not reached, the store is at {newest}")
+
+
+class FeatureHandlers:
+    """Handles every call of the feature service; ``now`` returns UTC microseconds since 1970."""
+
+    def __init__(
+        self, store: EventStore, playbook: Playbook, now: Callable[[], int], metrics: FeatureMetrics
+    ) -> None:
+        self.playbook = playbook
+        self.features = FeatureSet(playbook)
+        self._store = store
+        self._now = now
+        self._metrics = metrics
+
+    async def ingest(self, incoming: Iterable[IncomingEvent]) -> tuple[list[Placement | Invalid], int]:
+        """Store events; answer each in order, and the store's newest sequence after them.
+
+        ``incoming`` is consumed bit by bit, between which other calls run.
+        """
+        now = self._now()
+        checked: list[Event | Invalid] = []
+        for event in incoming:
+            checked.append(check(event, self.playbook, now))
+            if len(checked) % _EVENTS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
+        appended = await self._store.append([event for event in checked if isinstance(event, Event)])
+        placements = iter(appended.answers)
+        answers = [next(placements) if isinstance(event, Event) else event for event in checked]
+        self._count(answers)
+        self._metrics.sequence.set(appended.newest)
+        return answers, appended.newest
+
+    async def vectors(
+        self, keys: Sequence[Key], playbook_version: str, min_sequence: int
+    ) -> list[Vectors | Invalid]:
+        """Compute the features of each customer as of its time.
+
+        Raises:
+            InvalidRequest: the version is empty or the sequence negative.
+            PlaybookVersionUnknown: the version is not the one held.
+            SequenceNotReached: the store is behind ``min_sequence``.
+        """
+        self._check_request(playbook_version, min_sequence)
+        if min_sequence and (newest := await self._store.newest()) < min_sequence:
+            raise SequenceNotReached(min_sequence, newest)
+        now = self._now()
+        answers: list[Vectors | Invalid] = []
+        for key in keys:
+            if answers:
+                await asyncio.sleep(0)
+            answers.append(await self._vectors(key, now))
+        return answers
+
+    async def newest(self) -> int:
+        """Return the store's newest sequence."""
+        return await self._store.newest()
+
+    async def warm_up(self) -> None:
+        """Compute every feature once, and read the store."""
+        self._compute(History(()), self._now(), list(self.playbook.actions), 0)
+        self._metrics.sequence.set(await self._store.newest())
+
+    async def _vectors(self, key: Key, now: int) -> Vectors | Invalid:
+        violations: list[Violation] = []
+        check_id("customer_id", key.customer_id, violations)
+        as_of = now
+        try:
+            as_of = times.as_of(key.as_of_time, now)
+        except ValueError as error:
+            violations.append(Violation("as_of_time", str(error)))
+        for index, action_id in enumerate(key.action_ids):
+            if action_id not in (known := self.playbook.actions):
+                violations.append(Violation(f"action_ids[{index}]", unknown("action", action_id, known)))
+        if violations:
+            return Invalid(tuple(violations))
+        snapshot = await self._store.snapshot(key.customer_id)
+        return self._compute(snapshot.history, as_of, key.action_ids, snapshot.sequence)
+
+    def _compute(self, history: History, as_of: int, action_ids: Sequence[str], sequence: int) -> Vectors:
+        return Vectors(
+            customer=self.features.customer_vector(history, as_of),
+            ages=self.features.customer_ages(history, as_of),
+            candidates=self.features.candidate_vectors(history, as_of, action_ids),
+            as_of_sequence=sequence,
+        )
+
+    def _check_request(self, playbook_version: str, min_sequence: int) -> None:
+        violations = []
+        if not playbook_version:
+            violations.append(Violation("playbook_version", "must be set"))
+        if min_sequence < 0:
+            violations.append(Violation("min_sequence", "must not be negative"))
+        if violations:
+            raise InvalidRequest(*violations)
+        if playbook_version != self.playbook.version:
+            raise PlaybookVersionUnknown(playbook_version, self.playbook.version)
+
+    def _count(self, answers: Iterable[Placement | Invalid]) -> None:
+        counts = {"stored": 0, "duplicate": 0, "reused": 0, "invalid": 0}
+        for answer in answers:
+            if isinstance(answer, Placed):
+                counts["duplicate" if answer.duplicate else "stored"] += 1
+            else:
+                counts["invalid" if isinstance(answer, Invalid) else "reused"] += 1
+        for result, count in counts.items():
+            self._metrics.events.labels(result).inc(count)

@@ -1,0 +1,1 @@
+"""The gateway: composes what the other services know into one decision."""

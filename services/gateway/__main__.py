@@ -1,0 +1,38 @@
+"""Runs the gateway alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from services.chassis.server import ListenError, run_until_signalled, serving
+from services.chassis.settings import InvalidSettings, load
+from services.chassis.sqlite import StoreUnavailable
+from services.chassis.telemetry import configure_logging, logger
+from services.engine.playbook.errors import PlaybookError
+from services.engine.playbook.loader import load as load_playbook
+from services.engine.playbook.loader import shipped
+from services.gateway.app import connected, open_service
+from services.gateway.settings import GatewaySettings
+
+
+async def run() -> None:
+    """Serve until a signal."""
+    settings = load(GatewaySettings)
+    playbook = load_playbook(settings.playbook or shipped("retail"))
+    async with (
+        connected(settings) as stubs,
+        open_service(settings, playbook, stubs) as service,
+        serving(service, settings.listener) as running,
+    ):
+        fields = {"service": service.name, "port": running.port, "metrics_port": running.metrics_port}
+        logger.info("serving", extra={"fields": fields})
+        await run_until_signalled()
+
+
+if __name__ == "__main__":
+    configure_logging()
+    try:
+        asyncio.run(run())
+    except (InvalidSettings, ListenError, PlaybookError, StoreUnavailable) as error:
+        sys.exit(f"gateway cannot start: {error}")

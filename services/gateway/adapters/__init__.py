@@ -1,0 +1,1 @@
+"""How the gateway reaches other services and its own store."""

@@ -1,0 +1,1 @@
+"""Deciding, without transport, store or clock."""

@@ -1,0 +1,37 @@
+"""The last features read of each customer, for the time when they cannot be read."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+
+from services.gateway.domain.knowledge import Features
+
+
+class LastGood:
+    """A bounded memory; what was read longest ago goes first.
+
+    Features as of a later time than the decision are never given: they would tell the future.
+    Staleness is bounded by ``longest``. A bound on memory is ``capacity`` customers.
+    """
+
+    def __init__(self, capacity: int, longest: timedelta) -> None:
+        self._capacity = capacity
+        self._longest = longest
+        self._features: OrderedDict[str, Features] = OrderedDict()
+
+    def keep(self, customer_id: str, features: Features) -> None:
+        """Remember features, unless newer ones are remembered."""
+        known = self._features.get(customer_id)
+        if known is None or known.as_of <= features.as_of:
+            self._features[customer_id] = features
+        self._features.move_to_end(customer_id)
+        if len(self._features) > self._capacity:
+            self._features.popitem(last=False)
+
+    def get(self, customer_id: str, decision_time: datetime) -> Features | None:
+        """Return what is remembered, if it is neither too old nor of the future."""
+        features = self._features.get(customer_id)
+        if features is None or not timedelta() <= decision_time - features.as_of <= self._longest:
+            return None
+        return features

@@ -1,0 +1,180 @@
+"""What a decision is asked for, and what makes a request wrong."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from services.engine.instants import time_zone
+from services.engine.playbook import values
+from services.engine.playbook.errors import did_you_mean
+from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.values import Value
+
+MOST_ACTIONS: Final = 100
+LIVE_TOLERANCE: Final = timedelta(seconds=5)
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
+REPEAT_WINDOW: Final = timedelta(hours=24)
+
+_DECISIONS: Final = uuid.UUID("8f0f5bb8-3f0e-5b7a-9d55-6c1f3c6f9a51")
+
+
+class Wrong(NamedTuple):
+    """One field of a request that breaks the contract."""
+
+    field: str
+    description: str
+
+
+class WrongRequest(Exception):
+    """A request breaks the contract; ``wrongs`` lists every violation."""
+
+    def __init__(self, wrongs: list[Wrong]) -> None:
+        super().__init__(str(wrongs))
+        self.wrongs = wrongs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerKey:
+    """A customer id, or an identity that resolves to one."""
+
+    customer_id: str = ""
+    identity: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where and how the customer is right now; empty words are unknown."""
+
+    placement: str = ""
+    channel: str = ""
+    device: str = ""
+    intent: str = ""
+    time_zone: str = ""
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionRequest:
+    """One request; ``decision_time`` is now where absent, ``max_actions`` 0 means 1."""
+
+    decision_id: str
+    request_id: str
+    caller: str
+    customer: CustomerKey
+    context: Context
+    max_actions: int
+    action_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    live: bool
+    include_explanation: bool
+    decision_time: datetime | None
+    min_sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """A request that holds, with what the check has settled."""
+
+    request: DecisionRequest
+    decision_time: datetime
+    limit: int
+    context: Mapping[str, Value]
+    zone: ZoneInfo | None
+
+
+def decision_id(caller: str, live: bool, request_id: str) -> str:
+    """Derive the id of a decision: the same caller, mode and request id give the same decision."""
+    name = "\n".join((str(len(caller)), caller, "live" if live else "dry_run", request_id))
+    return str(uuid.uuid5(_DECISIONS, name))
+
+
+def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checked:
+    """Check a request against the contract and the playbook.
+
+    Raises:
+        WrongRequest: with every violation.
+    """
+    wrongs: list[Wrong] = []
+    _check_customer(request.customer, playbook, wrongs)
+    if not 0 <= request.max_actions <= MOST_ACTIONS:
+        wrongs.append(
+            Wrong("max_actions", f"must be between 0 and {MOST_ACTIONS}, not {request.max_actions}")
+        )
+    if request.min_sequence < 0:
+        wrongs.append(Wrong("min_sequence", "must not be negative"))
+    for what, asked, known in (
+        ("action_ids", request.action_ids, playbook.actions),
+        ("groups", request.groups, playbook.catalogue.groups),
+    ):
+        for index, name in enumerate(asked):
+            if name not in known:
+                text = f"not in the playbook{did_you_mean(name, known)}"
+                wrongs.append(Wrong(f"{what}[{index}]", text))
+    decision_time = request.decision_time or now
+    if not EARLIEST <= decision_time < LATEST:
+        wrongs.append(Wrong("decision_time", "must lie from 2000 to 2100"))
+    elif request.live and abs(decision_time - now) > LIVE_TOLERANCE:
+        wrongs.append(Wrong("decision_time", "must lie within 5 s of now where mode is LIVE"))
+    context = _check_context(request.context, playbook, wrongs)
+    zone = time_zone(request.context.time_zone)
+    if request.context.time_zone and zone is None:
+        wrongs.append(Wrong("context.time_zone", "is no IANA time zone"))
+    if wrongs:
+        raise WrongRequest(wrongs)
+    return Checked(
+        request=request,
+        decision_time=decision_time,
+        limit=request.max_actions or 1,
+        context=context,
+        zone=zone,
+    )
+
+
+def zone_of(checked: Checked, attributes: Mapping[str, Value], playbook: Playbook) -> tuple[ZoneInfo, str]:
+    """Return the customer's time zone and its source: request, else profile, else playbook."""
+    if checked.zone is not None:
+        return checked.zone, "request"
+    if (zone := time_zone(str(attributes.get("time_zone", "")))) is not None:
+        return zone, "profile"
+    return ZoneInfo(playbook.head.time_zone), "playbook"
+
+
+def _check_customer(customer: CustomerKey, playbook: Playbook, wrongs: list[Wrong]) -> None:
+    if customer.identity is None:
+        if not 1 <= len(customer.customer_id) <= 128:
+            wrongs.append(Wrong("customer.customer_id", "must have 1 to 128 characters"))
+        return
+    kind, value = customer.identity
+    if kind not in (known := playbook.profile.identities):
+        wrongs.append(Wrong("customer.identity.kind", f"not in the playbook{did_you_mean(kind, known)}"))
+    if not 1 <= len(value) <= 256:
+        wrongs.append(Wrong("customer.identity.value", "must have 1 to 256 characters"))
+
+
+def _check_context(context: Context, playbook: Playbook, wrongs: list[Wrong]) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for name in ("placement", "channel", "device", "intent"):
+        if len(word := getattr(context, name)) > 128:
+            wrongs.append(Wrong(f"context.{name}", "must have at most 128 characters"))
+        if word:
+            found[name] = word
+    if context.channel and context.channel not in (channels := playbook.head.channels):
+        wrongs.append(
+            Wrong("context.channel", f"not in the playbook{did_you_mean(context.channel, channels)}")
+        )
+    for name, raw in context.attributes.items():
+        place = f"context.attributes[{name}]"
+        if (declared := playbook.head.context.get(name)) is None:
+            wrongs.append(Wrong(place, f"not in the playbook{did_you_mean(name, playbook.head.context)}"))
+            continue
+        try:
+            found[name] = values.parse(declared, raw)
+        except ValueError as error:
+            wrongs.append(Wrong(place, str(error)))
+    return found

@@ -1,0 +1,73 @@
+"""Every metric of the gateway. No label holds a customer, a request or anything unbounded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.gateway.domain.decision import Decision
+
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class GatewayMetrics:
+    """Counts decisions and outcomes into a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._decisions = Counter(
+            "tact_decisions", "Decisions made, without repeats.", ["mode", "served_by"], registry=registry
+        )
+        self._seconds = Histogram(
+            "tact_decision_seconds", "From request to logged answer.", buckets=_SECONDS, registry=registry
+        )
+        self._stages = Histogram(
+            "tact_decision_stage_seconds",
+            "One stage of a decision.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._degradations = Counter(
+            "tact_decision_degradations",
+            "What decisions did without.",
+            ["source", "cause"],
+            registry=registry,
+        )
+        self._actions = Counter(
+            "tact_decision_actions",
+            "Actions returned first, do_nothing included.",
+            ["action", "channel"],
+            registry=registry,
+        )
+        self._outcomes = Counter(
+            "tact_outcomes",
+            "Outcomes reported, by what became of them.",
+            ["verdict", "kind"],
+            registry=registry,
+        )
+        self._info = Gauge("tact_playbook", "The playbook in use.", ["name", "version"], registry=registry)
+
+    def playbook(self, name: str, version: str) -> None:
+        """Show the playbook in use."""
+        self._info.labels(name, version[:12]).set(1)
+
+    def decided(self, decision: Decision, logging: timedelta) -> None:
+        """Count one new decision; ``logging`` is the time that the log took."""
+        mode = "live" if decision.checked.request.live else "dry_run"
+        self._decisions.labels(mode, decision.served_by.name.lower()).inc()
+        self._seconds.observe((decision.total + logging).total_seconds())
+        for stage, duration in decision.timings.items():
+            self._stages.labels(stage).observe(duration.total_seconds())
+        self._stages.labels("log").observe(logging.total_seconds())
+        for degradation in decision.degradations:
+            self._degradations.labels(degradation.source.name.lower(), degradation.cause.name.lower()).inc()
+        if decision.actions:
+            first = decision.actions[0].fate
+            self._actions.labels(first.action_id, first.treatment.channel).inc()
+        else:
+            self._actions.labels("do_nothing", "").inc()
+
+    def outcome(self, verdict: str, kind: str) -> None:
+        """Count one outcome: accepted, duplicate, reused, unknown or invalid."""
+        self._outcomes.labels(verdict, kind.lower()).inc()

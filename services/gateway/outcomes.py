@@ -1,0 +1,79 @@
+"""Records what happened after decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from tact.errors.v1 import errors_pb2
+
+from services.chassis.faults import Fault, FaultKind, Violation, batch_too_large, invalid
+from services.gateway.domain.request import EARLIEST
+from services.gateway.ports import DecisionLog, LogFull, NotLogged, OutcomeReport
+
+MOST_OUTCOMES: Final = 10_000
+MOST_AHEAD: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeHandler:
+    """Answers ``RecordOutcomes``; ``now`` is UTC, ``observe`` sees the verdict and kind of each."""
+
+    log: DecisionLog
+    now: Callable[[], datetime]
+    observe: Callable[[str, str], None]
+
+    async def record(self, reports: Sequence[OutcomeReport | Fault]) -> list[bool | Fault]:
+        """Write outcomes durably; each answer is "was a duplicate" or the fault of the item.
+
+        Raises:
+            Fault: the batch is too large, the queue is full or the store cannot be written; nothing
+                is acknowledged then.
+        """
+        if len(reports) > MOST_OUTCOMES:
+            raise batch_too_large("outcomes", len(reports), MOST_OUTCOMES)
+        now = self.now()
+        checked = [report if isinstance(report, Fault) else self._check(report, now) for report in reports]
+        sound = [report for report in checked if isinstance(report, OutcomeReport)]
+        try:
+            verdicts = iter(await self.log.record_outcomes(sound, now) if sound else [])
+        except LogFull:
+            reason = errors_pb2.ERROR_REASON_OVERLOADED
+            raise Fault(FaultKind.OVERLOADED, reason, "the outcome store's queue is full") from None
+        except NotLogged as error:
+            reason = errors_pb2.ERROR_REASON_STORE_UNAVAILABLE
+            raise Fault(FaultKind.UNAVAILABLE, reason, f"outcomes cannot be written: {error}") from None
+        return [
+            self._answer(report, next(verdicts))
+            if isinstance(report, OutcomeReport)
+            else self._refuse(report)
+            for report in checked
+        ]
+
+    def _check(self, report: OutcomeReport, now: datetime) -> OutcomeReport | Fault:
+        violations = [
+            Violation(name, "must have 1 to 128 characters")
+            for name in ("outcome_id", "decision_id")
+            if not 1 <= len(getattr(report, name)) <= 128
+        ]
+        if report.rank < 1:
+            violations.append(Violation("rank", "must be at least 1"))
+        if not EARLIEST <= report.outcome_time <= now + MOST_AHEAD:
+            violations.append(Violation("outcome_time", "must lie from 2000 to five minutes ahead"))
+        return invalid(*violations) if violations else report
+
+    def _answer(self, report: OutcomeReport, verdict: str) -> bool | Fault:
+        self.observe(verdict, report.kind)
+        if verdict == "unknown":
+            reason = errors_pb2.ERROR_REASON_DECISION_UNKNOWN
+            return Fault(FaultKind.NOT_FOUND, reason, "no live decision with this id has this rank")
+        if verdict == "reused":
+            reason = errors_pb2.ERROR_REASON_IDENTIFIER_REUSED
+            return Fault(FaultKind.ALREADY_EXISTS, reason, "outcome_id was used for another outcome")
+        return verdict == "duplicate"
+
+    def _refuse(self, fault: Fault) -> Fault:
+        self.observe("invalid", "")
+        return fault

@@ -1,0 +1,155 @@
+"""Profiles in SQLite: one file, written in groups, read inline."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from services.chassis import sqlite
+from services.profile.adapters import statements
+from services.profile.domain import consents as consenting
+from services.profile.domain import updates as updating
+from services.profile.domain.consents import Consent, Recorded, State, Statement
+from services.profile.domain.identities import Identity
+from services.profile.domain.updates import Taken, Update
+from services.profile.ports import Attribute, Profile, StoreOverloaded, StoreUnavailable
+
+MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
+_END_OF_TIME: Final = 2**63 - 1
+
+T = TypeVar("T")
+
+
+class SqliteProfiles:
+    """Implements ``ProfileStore`` on one database."""
+
+    def __init__(self, database: sqlite.Database) -> None:
+        self._database = database
+
+    async def upsert(self, updates: Sequence[Update]) -> list[Taken | None]:
+        """Apply updates in order, in one transaction."""
+        if not updates:
+            return []
+
+        def write(connection: sqlite3.Connection) -> list[Taken | None]:
+            claims = {identity for update in updates for identity in update.identities}
+            owners = {
+                Identity(kind, value): customer_id
+                for kind, value, customer_id in _known(connection, statements.OWNERS, claims)
+            }
+            answers, claimed = updating.settle(updates, owners)
+            applied = [update for update, taken in zip(updates, answers, strict=True) if taken is None]
+            connection.execute(statements.INSERT_CUSTOMERS, _json({u.customer_id for u in applied}))
+            connection.execute(
+                statements.INSERT_IDENTITIES, _json((*identity, owner) for identity, owner in claimed.items())
+            )
+            rows = {
+                (u.customer_id, name, u.record_time): (value, u.source)
+                for u in applied
+                for name, value in u.attributes.items()
+            }
+            connection.execute(statements.INSERT_ATTRIBUTES, _json((*key, *row) for key, row in rows.items()))
+            return answers
+
+        return await self._write(write)
+
+    async def record(self, consents: Sequence[Consent]) -> list[Recorded]:
+        """Append consents in order, in one transaction."""
+        if not consents:
+            return []
+
+        def write(connection: sqlite3.Connection) -> list[Recorded]:
+            receipts = {consent.statement.receipt_id for consent in consents}
+            customers = {consent.statement.customer_id for consent in consents}
+            answers, fresh = consenting.settle(
+                consents,
+                {row[0]: _statement(row) for row in _known(connection, statements.KNOWN_RECEIPTS, receipts)},
+                frozenset(_known(connection, statements.KNOWN_CUSTOMERS, customers)),
+            )
+            connection.execute(statements.INSERT_CONSENTS, _json(map(_row, fresh)))
+            return answers
+
+        return await self._write(write)
+
+    async def resolve(self, identity: Identity) -> str | None:
+        """Return the customer of an identity, or None."""
+        with _translating():
+            row = self._database.read.execute(statements.OWNER, identity).fetchone()
+        return None if row is None else str(row[0])
+
+    async def read(self, customer_id: str, before: int | None) -> Profile | None:
+        """Return what was recorded before a time."""
+        bounds = (customer_id, _END_OF_TIME if before is None else before)
+        read = self._database.read
+        with _translating():
+            if read.execute(statements.CUSTOMER, (customer_id,)).fetchone() is None:
+                return None
+            attributes = read.execute(statements.ATTRIBUTES, bounds).fetchall()
+            consents = read.execute(statements.CONSENTS, bounds).fetchall()
+        return Profile(
+            customer_id=customer_id,
+            attributes={
+                name: Attribute(value, record_time)
+                for name, text, record_time in attributes
+                if (value := json.loads(text)) is not None
+            },
+            consents=consenting.newest(
+                Consent(statement=_statement(row), record_time=row[-1]) for row in consents
+            ),
+        )
+
+    async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        with _translating():
+            return await self._database.write(write, durable=True)
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except sqlite.StoreUnavailable as error:
+        raise StoreUnavailable(f"the profile store cannot be used: {error}") from error
+    except sqlite.WriteQueueFull as error:
+        raise StoreOverloaded("the queue to the profile store is full") from error
+
+
+def _known(connection: sqlite3.Connection, statement: str, asked: Iterable[Any]) -> list[Any]:
+    found: list[Any] = json.loads(connection.execute(statement, _json(asked)).fetchone()[0])
+    return found
+
+
+def _json(items: Iterable[Any]) -> tuple[str]:
+    return (json.dumps(list(items), ensure_ascii=False),)
+
+
+def _row(consent: Consent) -> tuple[Any, ...]:
+    said = consent.statement
+    return (
+        said.receipt_id,
+        said.customer_id,
+        said.purpose,
+        said.channel,
+        said.state,
+        said.stated_time,
+        said.expire_time,
+        said.source,
+        consent.record_time,
+    )
+
+
+def _statement(row: Sequence[Any]) -> Statement:
+    receipt_id, customer_id, purpose, channel, state, stated_time, expire_time, source = row[:8]
+    return Statement(
+        receipt_id=receipt_id,
+        customer_id=customer_id,
+        purpose=purpose,
+        channel=channel,
+        state=State(state),
+        stated_time=stated_time,
+        expire_time=expire_time,
+        source=source,
+    )

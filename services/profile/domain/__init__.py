@@ -1,0 +1,1 @@
+"""What may be put on file, and which consent counts; pure."""

@@ -1,0 +1,145 @@
+"""Consents, before and after they are checked, and which of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.engine.playbook.playbook import Playbook
+from services.profile.domain import times
+from services.profile.domain.violations import (
+    LONGEST_ID,
+    LONGEST_SOURCE,
+    Invalid,
+    Violation,
+    check_text,
+    unknown,
+)
+
+
+class State(StrEnum):
+    """What the customer said."""
+
+    GRANTED = "granted"
+    DENIED = "denied"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncomingConsent:
+    """A consent as a caller sent it: nothing is checked, ``state`` None is no known one."""
+
+    receipt_id: str
+    customer_id: str
+    purpose: str
+    channel: str
+    state: State | None
+    record_time: times.Moment | None
+    expire_time: times.Moment | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What a receipt says; two receipts of the same statement are the same."""
+
+    receipt_id: str
+    customer_id: str
+    purpose: str
+    channel: str
+    state: State
+    stated_time: int | None
+    expire_time: int | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """A statement on file; ``record_time`` orders it among the others of its purpose and channel."""
+
+    statement: Statement
+    record_time: int
+
+
+class Recorded(StrEnum):
+    """What became of a consent."""
+
+    NEW = "recorded"
+    DUPLICATE = "duplicate"
+    REUSED = "reused"
+    CUSTOMER_UNKNOWN = "customer_unknown"
+
+
+def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | Invalid:
+    """Check a consent against the contract and the playbook, and list all that is wrong with it.
+
+    A record time ahead of ``now`` is taken for a clock that is ahead, and so counts as now:
+    otherwise a grant from such a clock would outlive a withdrawal that follows it.
+    """
+    violations: list[Violation] = []
+    check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
+    check_text("consent.receipt_id", incoming.receipt_id, violations, least=1, most=LONGEST_ID)
+    check_text("consent.source", incoming.source, violations, least=0, most=LONGEST_SOURCE)
+    for what, name, known in (
+        ("purpose", incoming.purpose, playbook.head.purposes),
+        ("channel", incoming.channel, playbook.head.channels),
+    ):
+        if name not in known:
+            violations.append(Violation(f"consent.{what}", unknown(what, name, known)))
+    if incoming.state is None:
+        violations.append(Violation("consent.state", "must be GRANTED, DENIED or WITHDRAWN"))
+    stated_time = expire_time = None
+    try:
+        stated_time = times.record_time(incoming.record_time, now)
+    except ValueError as error:
+        violations.append(Violation("consent.record_time", str(error)))
+    try:
+        expire_time = times.exact(incoming.expire_time)
+    except ValueError as error:
+        violations.append(Violation("consent.expire_time", str(error)))
+    if violations or incoming.state is None:
+        return Invalid(tuple(violations))
+    statement = Statement(
+        receipt_id=incoming.receipt_id,
+        customer_id=incoming.customer_id,
+        purpose=incoming.purpose,
+        channel=incoming.channel,
+        state=incoming.state,
+        stated_time=stated_time,
+        expire_time=expire_time,
+        source=incoming.source,
+    )
+    return Consent(statement=statement, record_time=now if stated_time is None else min(stated_time, now))
+
+
+def settle(
+    consents: Iterable[Consent], known: Mapping[str, Statement], customers: frozenset[str]
+) -> tuple[list[Recorded], list[Consent]]:
+    """Decide on each consent, in order, and return those to append.
+
+    ``known`` holds the statements on file of the same receipts, ``customers`` the customers on
+    file among those named.
+    """
+    seen = dict(known)
+    answers: list[Recorded] = []
+    fresh: list[Consent] = []
+    for consent in consents:
+        statement = consent.statement
+        if statement.customer_id not in customers:
+            answers.append(Recorded.CUSTOMER_UNKNOWN)
+        elif (standing := seen.get(statement.receipt_id)) is None:
+            seen[statement.receipt_id] = statement
+            fresh.append(consent)
+            answers.append(Recorded.NEW)
+        else:
+            answers.append(Recorded.DUPLICATE if standing == statement else Recorded.REUSED)
+    return answers, fresh
+
+
+def newest(consents: Iterable[Consent]) -> list[Consent]:
+    """Return the newest consent of each purpose and channel; of equal times, the one that comes last."""
+    found: dict[tuple[str, str], Consent] = {}
+    for consent in sorted(consents, key=lambda consent: consent.record_time):
+        found[consent.statement.purpose, consent.statement.channel] = consent
+    return list(found.values())

@@ -1,0 +1,126 @@
+"""What the profile service does, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from enum import Enum, auto
+from typing import Final, TypeVar
+
+from services.engine.playbook.playbook import Playbook
+from services.profile.domain import consents as consenting
+from services.profile.domain import times
+from services.profile.domain import updates as updating
+from services.profile.domain.consents import Consent, IncomingConsent, Recorded
+from services.profile.domain.identities import Identity, check_identity
+from services.profile.domain.updates import IncomingUpdate, Taken, Update
+from services.profile.domain.violations import (
+    LONGEST_ID,
+    Invalid,
+    InvalidRequest,
+    Violation,
+    check_text,
+)
+from services.profile.metrics import ProfileMetrics
+from services.profile.ports import Profile, ProfileStore
+
+# So many items take a few milliseconds; then other calls have their turn.
+_ITEMS_IN_A_ROW: Final = 50
+
+T = TypeVar("T")
+
+
+class Answer(Enum):
+    """Answers that hold nothing else."""
+
+    APPLIED = auto()
+    UNKNOWN = auto()
+
+
+Key = str | Identity | None
+"""A customer id, an identity, or nothing where the caller gave neither."""
+
+
+class ProfileHandlers:
+    """Handles every call of the profile service; ``now`` returns UTC microseconds since 1970."""
+
+    def __init__(
+        self, store: ProfileStore, playbook: Playbook, now: Callable[[], int], metrics: ProfileMetrics
+    ) -> None:
+        self._store = store
+        self._playbook = playbook
+        self._now = now
+        self._metrics = metrics
+
+    async def upsert(self, incoming: Iterable[IncomingUpdate]) -> list[Answer | Taken | Invalid]:
+        """Apply updates; answer each in order."""
+        now = self._now()
+        checked = [updating.check(update, self._playbook, now) async for update in _politely(incoming)]
+        taken = iter(await self._store.upsert([update for update in checked if isinstance(update, Update)]))
+        answers = [
+            update if isinstance(update, Invalid) else next(taken) or Answer.APPLIED for update in checked
+        ]
+        for answer in answers:
+            result = "identity_taken" if isinstance(answer, Taken) else "applied"
+            self._metrics.updates.labels("invalid" if isinstance(answer, Invalid) else result).inc()
+        return answers
+
+    async def record(self, incoming: Iterable[IncomingConsent]) -> list[Recorded | Invalid]:
+        """Append consents; answer each in order."""
+        now = self._now()
+        checked = [consenting.check(consent, self._playbook, now) async for consent in _politely(incoming)]
+        recorded = iter(
+            await self._store.record([consent for consent in checked if isinstance(consent, Consent)])
+        )
+        answers = [consent if isinstance(consent, Invalid) else next(recorded) for consent in checked]
+        for answer in answers:
+            self._metrics.consents.labels("invalid" if isinstance(answer, Invalid) else answer.value).inc()
+        return answers
+
+    async def read(
+        self, keys: Sequence[Key], as_of_time: times.Moment | None
+    ) -> list[Profile | Answer | Invalid]:
+        """Read profiles; UNKNOWN where the customer or identity is.
+
+        Raises:
+            InvalidRequest: the time is absurd.
+        """
+        try:
+            before = times.as_of(as_of_time)
+        except ValueError as error:
+            raise InvalidRequest(Violation("as_of_time", str(error))) from None
+        answers = [await self._read(key, before) async for key in _politely(keys)]
+        for answer in answers:
+            result = "unknown" if isinstance(answer, Answer) else "found"
+            self._metrics.reads.labels("invalid" if isinstance(answer, Invalid) else result).inc()
+        return answers
+
+    async def resolve(self, identities: Sequence[Identity]) -> list[str | Answer | Invalid]:
+        """Return the customer of each identity, in order; UNKNOWN where there is none."""
+        return [await self._resolve(identity) async for identity in _politely(identities)]
+
+    async def _read(self, key: Key, before: int | None) -> Profile | Answer | Invalid:
+        if key is None:
+            return Invalid((Violation("key", "must hold a customer_id or an identity"),))
+        customer_id = await self._resolve(key, "identity") if isinstance(key, Identity) else key
+        if not isinstance(customer_id, str):
+            return customer_id
+        violations: list[Violation] = []
+        check_text("customer_id", customer_id, violations, least=1, most=LONGEST_ID)
+        if violations:
+            return Invalid(tuple(violations))
+        return await self._store.read(customer_id, before) or Answer.UNKNOWN
+
+    async def _resolve(self, identity: Identity, field: str = "") -> str | Answer | Invalid:
+        violations: list[Violation] = []
+        check_identity(identity, self._playbook, field, violations)
+        if violations:
+            return Invalid(tuple(violations))
+        return await self._store.resolve(identity) or Answer.UNKNOWN
+
+
+async def _politely(items: Iterable[T]) -> AsyncIterator[T]:
+    for index, item in enumerate(items, start=1):
+        yield item
+        if index % _ITEMS_IN_A_ROW == 0:
+            await asyncio.sleep(0)

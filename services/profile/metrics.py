@@ -1,0 +1,46 @@
+"""Every metric of the profile service. No label holds a customer or anything unbounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ProfileMetrics:
+    """Counts updates, consents and reads into a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.updates = Counter(
+            "tact_profile_updates",
+            "Updates received, by what became of them: applied, identity_taken or invalid.",
+            ["result"],
+            registry=registry,
+        )
+        self.consents = Counter(
+            "tact_profile_consents",
+            "Consents received, by what became of them: "
+            "recorded, duplicate, reused, customer_unknown or invalid.",
+            ["result"],
+            registry=registry,
+        )
+        self.reads = Counter(
+            "tact_profile_reads",
+            "Profiles asked for, by what was found: found, unknown or invalid.",
+            ["result"],
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "tact_profile_waiting_writes", "Writes that wait for the store.", registry=registry
+        )
+        for counter, results in (
+            (self.updates, ("applied", "identity_taken", "invalid")),
+            (self.consents, ("recorded", "duplicate", "reused", "customer_unknown", "invalid")),
+            (self.reads, ("found", "unknown", "invalid")),
+        ):
+            for result in results:
+                counter.labels(result)
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Read the depth of the write queue whenever metrics are collected."""
+        self._waiting.set_function(depth)

@@ -1,0 +1,63 @@
+"""What the handlers need of a store of profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from services.engine.playbook.values import Value
+from services.profile.domain.consents import Consent, Recorded
+from services.profile.domain.identities import Identity
+from services.profile.domain.updates import Taken, Update
+
+
+class StoreUnavailable(Exception):
+    """The store cannot be read or written; nothing was acknowledged. The message says why."""
+
+
+class StoreOverloaded(Exception):
+    """Too many writes are waiting; nothing was done."""
+
+
+class Attribute(NamedTuple):
+    """A value on file, and since when it was known."""
+
+    value: Value
+    record_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is on file for a customer: attributes that have a value, and the consents that count."""
+
+    customer_id: str
+    attributes: Mapping[str, Attribute]
+    consents: Sequence[Consent]
+
+
+class ProfileStore(Protocol):
+    """Keeps profiles with their history.
+
+    Every method raises ``StoreUnavailable``; the writing ones raise ``StoreOverloaded`` where the
+    caller should try again later. What they return is durable, and visible to every later read.
+    """
+
+    async def upsert(self, updates: Sequence[Update]) -> list[Taken | None]:
+        """Apply updates in order; answer None for each that was applied.
+
+        Of two values with the same customer, name and record time, the later one stays.
+        """
+        ...
+
+    async def record(self, consents: Sequence[Consent]) -> list[Recorded]:
+        """Append consents in order, and answer each."""
+        ...
+
+    async def resolve(self, identity: Identity) -> str | None:
+        """Return the customer of an identity, or None."""
+        ...
+
+    async def read(self, customer_id: str, before: int | None) -> Profile | None:
+        """Return what was recorded ``before`` a time, or None where the customer is unknown."""
+        ...

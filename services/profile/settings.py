@@ -1,0 +1,25 @@
+"""What the profile service can be told by the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from services.chassis.settings import ServiceSettings
+
+
+class ProfileSettings(ServiceSettings):
+    """Settings of the profile service, ``TACT_PROFILE_...``."""
+
+    model_config = SettingsConfigDict(env_prefix="TACT_PROFILE_")
+
+    port: int = Field(7401, ge=0, le=65535)
+    metrics_port: int = Field(9401, ge=0, le=65535)
+    write_queue: int = Field(1_000, ge=1)
+
+    @property
+    def store(self) -> Path:
+        """The file of the profile store."""
+        return self.home / "profile.sqlite"

@@ -1,0 +1,1 @@
+"""The scoring service: turns feature vectors into calibrated propensities."""

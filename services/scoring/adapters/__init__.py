@@ -1,0 +1,1 @@
+"""What the scoring service uses: MLflow's registry, LightGBM."""

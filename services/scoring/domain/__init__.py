@@ -1,0 +1,1 @@
+"""What a model is, when it may be served, and how it scores; pure."""

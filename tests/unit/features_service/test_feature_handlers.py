@@ -1,0 +1,176 @@
+import asyncio
+import itertools
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from services.engine.playbook.loader import load, shipped
+from services.features.domain.events import IncomingEvent
+from services.features.domain.placement import Placed, Reused
+from services.features.domain.times import Moment
+from services.features.domain.violations import Invalid, InvalidRequest
+from services.features.fakes import InMemoryEvents
+from services.features.handlers import FeatureHandlers, Key, PlaybookVersionUnknown, SequenceNotReached
+from services.features.metrics import FeatureMetrics
+
+NOW = 1_510_000_000_000_000
+
+
+@pytest.fixture(scope="module")
+def playbook():
+    return load(shipped("retail"))
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def handlers(playbook, registry):
+    return FeatureHandlers(InMemoryEvents(), playbook, lambda: NOW, FeatureMetrics(registry))
+
+
+def purchase(event_id, *, seconds_ago=60, customer_id="c1", **attributes):
+    return IncomingEvent(
+        event_id=event_id,
+        customer_id=customer_id,
+        type="purchase",
+        event_time=Moment(NOW // 1_000_000 - seconds_ago, 0),
+        attributes=attributes,
+    )
+
+
+def key(customer_id="c1", as_of_time=None, action_ids=()):
+    return Key(customer_id=customer_id, as_of_time=as_of_time, action_ids=action_ids)
+
+
+async def value_of(handlers, name, asked=None):
+    (vectors,) = await handlers.vectors([asked or key()], handlers.playbook.version, 0)
+    return vectors.customer[handlers.features.customer_names.index(name)]
+
+
+def test_answers_come_in_order_and_are_counted(handlers, registry):
+    async def main():
+        return await handlers.ingest(
+            [
+                purchase("a", amount=1.0),
+                purchase("b", amont=1.0),
+                purchase("a", amount=1.0),
+                purchase("a", amount=2.0),
+                purchase("c"),
+            ]
+        )
+
+    answers, newest = asyncio.run(main())
+    assert [answers[0], *answers[2:]] == [
+        Placed(1, duplicate=False),
+        Placed(1, duplicate=True),
+        Reused(),
+        Placed(2, duplicate=False),
+    ]
+    assert isinstance(answers[1], Invalid)
+    assert newest == 2
+    counted = {
+        result: registry.get_sample_value("tact_features_events_total", {"result": result})
+        for result in ("stored", "duplicate", "reused", "invalid")
+    }
+    assert counted == {"stored": 2, "duplicate": 1, "reused": 1, "invalid": 1}
+    assert registry.get_sample_value("tact_features_sequence") == 2
+
+
+def test_others_run_while_a_large_batch_is_checked(handlers):
+    async def main():
+        turns = itertools.count()
+
+        async def other():
+            while True:
+                next(turns)
+                await asyncio.sleep(0)
+
+        running = asyncio.create_task(other())
+        await handlers.ingest(purchase(str(number)) for number in range(1_000))
+        running.cancel()
+        return next(turns)
+
+    assert asyncio.run(main()) >= 10
+
+
+def test_without_a_time_features_are_as_of_now(handlers):
+    async def main():
+        await handlers.ingest([purchase("past", amount=1.0), purchase("now", seconds_ago=0, amount=2.0)])
+        return await value_of(handlers, "spend_28d")
+
+    assert asyncio.run(main()) == 1.0
+
+
+def test_an_unknown_customer_has_zero_counts_and_missing_rest(handlers):
+    async def main():
+        names = ("mailings_365d", "spend_28d", "purchase_recency", "last_department_spend")
+        return [await value_of(handlers, name, key("nobody")) for name in names]
+
+    np.testing.assert_array_equal(asyncio.run(main()), [0.0, 0.0, np.nan, np.nan])
+
+
+def test_vectors_have_the_declared_shape_and_the_sequence(handlers):
+    async def main():
+        await handlers.ingest([purchase("a", department="MEAT", amount=1.0)])
+        actions = ("campaign-18", "campaign-19", "campaign-18")
+        return await handlers.vectors([key(action_ids=actions)], handlers.playbook.version, 1)
+
+    (vectors,) = asyncio.run(main())
+    features = handlers.features
+    assert vectors.customer.shape == vectors.ages.shape == (len(features.customer_names),)
+    assert vectors.candidates.shape == (3, len(features.candidate_names))
+    np.testing.assert_array_equal(vectors.candidates[0], vectors.candidates[2])
+    assert vectors.ages[features.customer_names.index("purchase_recency")] == 60.0
+    assert np.isnan(vectors.ages[features.customer_names.index("mailings_365d")])
+    assert vectors.as_of_sequence == 1
+
+
+def test_a_bad_key_does_not_fail_the_others(handlers):
+    async def main():
+        keys = [
+            key(action_ids=("campaign-1", "campaing-2")),
+            key(customer_id="", as_of_time=Moment(-1, 0)),
+            key(),
+        ]
+        return await handlers.vectors(keys, handlers.playbook.version, 0)
+
+    unknown_action, empty, good = asyncio.run(main())
+    assert unknown_action == Invalid(
+        (("action_ids[1]", 'unknown action "campaing-2"; did you mean "campaign-2"?'),)
+    )
+    assert [violation.field for violation in empty.violations] == ["customer_id", "as_of_time"]
+    assert not isinstance(good, Invalid)
+
+
+def test_a_sequence_beyond_the_store_is_not_reached(handlers):
+    async def main():
+        await handlers.ingest([purchase("a")])
+        await handlers.vectors([key()], handlers.playbook.version, 1)
+        await handlers.vectors([key()], handlers.playbook.version, 2)
+
+    with pytest.raises(SequenceNotReached, match="sequence 2 is not reached, the store is at 1"):
+        asyncio.run(main())
+
+
+def test_another_playbook_version_is_refused_naming_the_held_one(handlers):
+    with pytest.raises(PlaybookVersionUnknown, match=f"held: {handlers.playbook.version}"):
+        asyncio.run(handlers.vectors([key()], "other", 0))
+
+
+def test_a_request_without_version_and_with_a_negative_sequence_lists_both(handlers):
+    with pytest.raises(InvalidRequest) as refused:
+        asyncio.run(handlers.vectors([key()], "", -1))
+    assert [violation.field for violation in refused.value.violations] == ["playbook_version", "min_sequence"]
+
+
+def test_warming_up_shows_the_sequence(handlers, registry):
+    async def main():
+        await handlers.ingest([purchase("a")])
+        await handlers.warm_up()
+
+    asyncio.run(main())
+    assert registry.get_sample_value("tact_features_sequence") == 1

@@ -1,0 +1,1 @@
+"""Learning from logged decisions: datasets, models, their evaluation and their release."""

@@ -1,0 +1,1 @@
+"""Datasets: how rows are kept, checked, identified and split in time."""
