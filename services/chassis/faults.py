@@ -1,12 +1,14 @@
 """The one error that leaves a service, and its two shapes on the wire."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from tact.errors.v1 import errors_pb2
 
@@ -146,13 +148,14 @@ def to_item_error(fault: Fault) -> errors_pb2.ItemError:
 
 
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
-    """Read the ``ErrorInfo`` of a failed call, or None where the answer came from no service."""
+    """Read the ``ErrorInfo`` of a failed call, or None where it has none that can be read."""
+    info = error_details_pb2.ErrorInfo()
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    return info
+            with suppress(DecodeError):
+                for detail in status_pb2.Status.FromString(value).details:
+                    if detail.Unpack(info):
+                        return info
     return None
 
 

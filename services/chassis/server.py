@@ -23,6 +23,7 @@ from services.chassis.rpc import Service
 __all__ = ["ListenError", "Listener", "Running", "run_until_signalled", "serving"]
 
 READINESS_POLL_SECONDS = 0.25
+SETTLE_SECONDS = 0.25
 CLEAN_UP_SECONDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -59,10 +60,12 @@ async def serving(service: Service, listener: Listener) -> AsyncIterator[Running
             await server.start()
             await service.warm_up()
             async with _following(service, health):
+                fields = {"service": service.name, "port": port, "metrics_port": metrics_port}
+                telemetry.logger.info("serving", extra={"fields": fields})
                 yield Running(port=port, metrics_port=metrics_port)
         finally:
             health.close()
-            await server.stop(listener.drain_seconds)
+            await _drain(server, active, listener.drain_seconds)
             # Cancelled calls may still be cleaning up, with stores that the caller closes next.
             if active:
                 await asyncio.wait(set(active), timeout=CLEAN_UP_SECONDS)
@@ -130,6 +133,20 @@ def _bind(server: grpc.aio.Server, service: str, listener: Listener) -> int:
         return server.add_insecure_port(f"{host}:{listener.port}")
     except RuntimeError:
         raise cannot_listen(service, listener.host, listener.port) from None
+
+
+async def _drain(server: grpc.aio.Server, active: Active, seconds: float) -> None:
+    stopping = asyncio.ensure_future(server.stop(seconds))
+    while not stopping.done():
+        if active:
+            await asyncio.wait({stopping, *active}, return_when=asyncio.FIRST_COMPLETED)
+            continue
+        await asyncio.wait({stopping}, timeout=SETTLE_SECONDS)
+        if not active and not stopping.done():
+            # The library can lose a call that arrives as the stop begins: it is accepted but
+            # never handed over, and would hold up its caller and the drain to the very end.
+            await server.stop(None)
+    await stopping
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from services.chassis.sqlite_file import StoreUnavailable, connect_reader, connect_writer, migrate
+from services.chassis.sqlite_file import (
+    StoreUnavailable,
+    connect_reader,
+    connect_writer,
+    is_store_error,
+    migrate,
+    unavailable,
+)
 from services.chassis.sqlite_writer import Job, Write, Writer
 
 __all__ = ["Database", "StoreUnavailable", "Write", "WriteQueueFull"]
@@ -105,7 +112,9 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     connection = connect_writer(path)
     try:
         migrate(connection, path, migrations)
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if is_store_error(error):
+            raise unavailable(path, error) from error
         raise
     return connection

@@ -40,11 +40,18 @@ def unavailable(path: Path, error: BaseException) -> StoreUnavailable:
 
 
 class Reader(sqlite3.Connection):
-    """A connection whose failing file shows as ``StoreUnavailable``."""
+    """A connection whose failing file, or end, shows as ``StoreUnavailable``."""
 
     path: Path
+    is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        super().close()
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        if self.is_closed:
+            raise StoreUnavailable(f"{self.path.name} is closed")
         try:
             return super().execute(sql, parameters)
         except sqlite3.Error as error:

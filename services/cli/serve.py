@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from importlib import import_module
-
-from services.chassis.telemetry import configure_logging
 
 SERVICES = ("profile", "features", "scoring", "gateway")
 
@@ -18,6 +15,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    configure_logging()
-    asyncio.run(import_module(f"services.{arguments.service}.__main__").run())
+    import_module(f"services.{arguments.service}.__main__").main()
     return 0

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 
 from services.allinone.app import load_settings, running
-from services.chassis.server import run_until_signalled
-from services.chassis.telemetry import configure_logging
+from services.chassis.process import run_service
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,14 +19,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT; the ports stand on standard output once all services listen."""
-    configure_logging()
-    asyncio.run(_serve())
+    run_service("tact", _announced)
     return 0
 
 
-async def _serve() -> None:
+@asynccontextmanager
+async def _announced() -> AsyncIterator[None]:
     async with running(load_settings()) as services:
         ports = {name: asdict(bound) for name, bound in services.items()}
         sys.stdout.write(json.dumps(ports) + "\n")
         sys.stdout.flush()
-        await run_until_signalled()
+        yield

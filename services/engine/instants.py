@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from importlib.resources import files
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_ZONE_NAME = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
 
 
 def microseconds(moment: datetime) -> int:
@@ -35,6 +39,22 @@ def time_zone(name: str) -> ZoneInfo | None:
     True
     """
     try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return zone(name)
+    except ValueError:
         return None
+
+
+@lru_cache(maxsize=1_024)
+def zone(name: str) -> ZoneInfo:
+    """Return the IANA time zone of that name, by the pinned ``tzdata``, whatever the host has.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    if not _ZONE_NAME.fullmatch(name):
+        raise ValueError(f'"{name}" is no name of a time zone')
+    try:
+        with files("tzdata").joinpath("zoneinfo", name).open("rb") as data:
+            return ZoneInfo.from_file(data, key=name)
+    except OSError as error:
+        raise ValueError(f'"{name}" is no IANA time zone') from error

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from services.chassis.server import ListenError, run_until_signalled, serving
-from services.chassis.settings import InvalidSettings, load
-from services.chassis.sqlite import StoreUnavailable
-from services.chassis.telemetry import configure_logging, logger
-from services.engine.playbook.errors import PlaybookError
+from services.chassis.process import run_service
+from services.chassis.server import Running, serving
+from services.chassis.settings import load
 from services.engine.playbook.loader import load as load_playbook
 from services.engine.playbook.loader import shipped
-from services.features.adapters.store_lock import StoreInUse
 from services.features.app import open_service
 from services.features.settings import FeatureSettings
 
 
-async def run() -> None:
-    """Serve until a signal."""
-    settings = load(FeatureSettings)
+@asynccontextmanager
+async def running(settings: FeatureSettings) -> AsyncIterator[Running]:
+    """Serve as long as the block lasts."""
     playbook = load_playbook(settings.playbook or shipped("retail"))
-    async with open_service(settings, playbook) as service, serving(service, settings.listener) as running:
-        fields = {"service": service.name, "port": running.port, "metrics_port": running.metrics_port}
-        logger.info("serving", extra={"fields": fields})
-        await run_until_signalled()
+    async with open_service(settings, playbook) as service, serving(service, settings.listener) as ports:
+        yield ports
+
+
+def main() -> None:
+    """Serve until a signal."""
+    run_service("features", lambda: running(load(FeatureSettings)))
 
 
 if __name__ == "__main__":
-    configure_logging()
-    try:
-        asyncio.run(run())
-    except (InvalidSettings, ListenError, PlaybookError, StoreInUse, StoreUnavailable) as error:
-        sys.exit(f"features cannot start: {error}")
+    main()

@@ -33,8 +33,7 @@ async def open_service(
     """Build the feature service on its store.
 
     Raises:
-        StoreInUse: another process serves the store.
-        StoreUnavailable: the store cannot be opened.
+        StoreUnavailable: the store cannot be opened, or another process serves it.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(exclusive(settings.store))
@@ -53,4 +52,5 @@ async def open_service(
             servicer=FeatureServicer(handlers),
             registry=registry,
             warm_up=handlers.warm_up,
+            ready=lambda: database.is_writable,
         )

@@ -32,6 +32,7 @@ from services.features.ports import StoreOverloaded, StoreUnavailable
 
 MOST_EVENTS: Final = 10_000
 MOST_CUSTOMERS: Final = 1_000
+MOST_CANDIDATES: Final = 100_000
 
 _REUSED: Final = to_item_error(
     Fault(
@@ -68,6 +69,7 @@ class FeatureServicer:
     ) -> pb.BatchGetFeaturesResponse:
         """Compute the features of a batch of customers."""
         _limit("customers", len(request.customers), MOST_CUSTOMERS)
+        _limit("customers.action_ids", sum(len(key.action_ids) for key in request.customers), MOST_CANDIDATES)
         with _faults():
             answers = await self._handlers.vectors(
                 [_key(key) for key in request.customers], request.playbook_version, request.min_sequence
@@ -85,7 +87,7 @@ class FeatureServicer:
     async def DescribeFeatures(
         self, request: pb.DescribeFeaturesRequest, call: Call
     ) -> pb.DescribeFeaturesResponse:
-        """List the features of the playbook."""
+        """List the features of the playbook by name, which is the order of the vectors."""
         with _faults():
             newest = await self._handlers.newest()
         playbook = self._handlers.playbook
@@ -101,7 +103,7 @@ class FeatureServicer:
                     description=definition.description,
                     served=isinstance(definition, kinds.EventDefinition),
                 )
-                for name, definition in playbook.features.items()
+                for name, definition in sorted(playbook.features.items())
             ],
             playbook_version=playbook.version,
             schema_fingerprint=self._handlers.features.served_fingerprint,

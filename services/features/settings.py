@@ -17,7 +17,7 @@ class FeatureSettings(ServiceSettings):
 
     port: int = Field(7402, ge=0, le=65535)
     metrics_port: int = Field(9402, ge=0, le=65535)
-    cached_events: int = Field(500_000, ge=0)
+    cached_events: int = Field(250_000, ge=0)
     write_queue: int = Field(1_000, ge=1)
 
     @property

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from services.chassis.server import ListenError, run_until_signalled, serving
-from services.chassis.settings import InvalidSettings, load
-from services.chassis.sqlite import StoreUnavailable
-from services.chassis.telemetry import configure_logging, logger
-from services.engine.playbook.errors import PlaybookError
+from services.chassis.process import run_service
+from services.chassis.server import Running, serving
+from services.chassis.settings import load
 from services.engine.playbook.loader import load as load_playbook
 from services.engine.playbook.loader import shipped
 from services.gateway.app import connected, open_service
 from services.gateway.settings import GatewaySettings
 
 
-async def run() -> None:
-    """Serve until a signal."""
-    settings = load(GatewaySettings)
+@asynccontextmanager
+async def running(settings: GatewaySettings) -> AsyncIterator[Running]:
+    """Serve as long as the block lasts."""
     playbook = load_playbook(settings.playbook or shipped("retail"))
     async with (
         connected(settings) as stubs,
         open_service(settings, playbook, stubs) as service,
-        serving(service, settings.listener) as running,
+        serving(service, settings.listener) as ports,
     ):
-        fields = {"service": service.name, "port": running.port, "metrics_port": running.metrics_port}
-        logger.info("serving", extra={"fields": fields})
-        await run_until_signalled()
+        yield ports
+
+
+def main() -> None:
+    """Serve until a signal."""
+    run_service("gateway", lambda: running(load(GatewaySettings)))
 
 
 if __name__ == "__main__":
-    configure_logging()
-    try:
-        asyncio.run(run())
-    except (InvalidSettings, ListenError, PlaybookError, StoreUnavailable) as error:
-        sys.exit(f"gateway cannot start: {error}")
+    main()

@@ -25,9 +25,12 @@ from services.gateway.adapters.stubs import StubFeatures, StubProfiles, StubScor
 from services.gateway.domain.knowledge import Unavailable
 from services.gateway.domain.last_good import LastGood
 from services.gateway.handlers import DecideHandler
+from services.gateway.journal import Journal
 from services.gateway.known_model import KnownModel
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.outcomes import OutcomeHandler
+from services.gateway.propensities import Propensities
+from services.gateway.resolver import Resolver
 from services.gateway.servicer import DecisionServicer
 from services.gateway.settings import GatewaySettings
 
@@ -64,7 +67,13 @@ async def connected(settings: GatewaySettings) -> AsyncIterator[Stubs]:
                 "FeatureService",
                 ["BatchGetFeatures"],
             ),
-            ("scoring", settings.scoring_address, scoring_service_pb2, "ScoringService", ["BatchScore"]),
+            (
+                "scoring",
+                settings.scoring_address,
+                scoring_service_pb2,
+                "ScoringService",
+                ["BatchScore", "GetModel"],
+            ),
         ):
             descriptor = module.DESCRIPTOR.services_by_name[service]
             opened = await stack.enter_async_context(channel(address, descriptor, safe=safe))
@@ -85,18 +94,20 @@ async def open_service(settings: GatewaySettings, playbook: Playbook, stubs: Stu
         log = SqliteLog(database)
         scorer = StubScorer(stubs.scoring)
         model = KnownModel(scorer, log, playbook, features)
+        resolver = Resolver(
+            profiles=StubProfiles(stubs.profile, playbook),
+            features=StubFeatures(stubs.features, playbook, features),
+            last_good=LastGood(settings.last_good_customers, settings.last_good_age),
+            now=_now,
+        )
         decide = DecideHandler(
             playbook=playbook,
             feature_set=features,
-            profiles=StubProfiles(stubs.profile, playbook),
-            features=StubFeatures(stubs.features, playbook, features),
-            scorer=scorer,
-            model=model,
-            log=log,
-            last_good=LastGood(settings.last_good_customers, settings.last_good_age),
+            resolver=resolver,
+            propensities=Propensities(feature_set=features, scorer=scorer, model=model),
+            journal=Journal(log=log, now=_now, monotonic=time.perf_counter_ns, observe=metrics.decided),
             now=_now,
-            monotonic=time.perf_counter,
-            observe=metrics.decided,
+            monotonic=time.perf_counter_ns,
         )
         outcomes = OutcomeHandler(log=log, now=_now, observe=metrics.outcome)
 

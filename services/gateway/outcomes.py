@@ -10,11 +10,22 @@ from typing import Final
 from tact.errors.v1 import errors_pb2
 
 from services.chassis.faults import Fault, FaultKind, Violation, batch_too_large, invalid
-from services.gateway.domain.request import EARLIEST
+from services.gateway.domain.request import EARLIEST, LONGEST_ID
 from services.gateway.ports import DecisionLog, LogFull, NotLogged, OutcomeReport
 
 MOST_OUTCOMES: Final = 10_000
 MOST_AHEAD: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """One outcome as a caller told it; nothing is checked, None stands for what is absent or unreadable."""
+
+    outcome_id: str
+    decision_id: str
+    rank: int
+    kind: str | None
+    outcome_time: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +36,7 @@ class OutcomeHandler:
     now: Callable[[], datetime]
     observe: Callable[[str, str], None]
 
-    async def record(self, reports: Sequence[OutcomeReport | Fault]) -> list[bool | Fault]:
+    async def record(self, reports: Sequence[Reported]) -> list[bool | Fault]:
         """Write outcomes durably; each answer is "was a duplicate" or the fault of the item.
 
         Raises:
@@ -35,7 +46,7 @@ class OutcomeHandler:
         if len(reports) > MOST_OUTCOMES:
             raise batch_too_large("outcomes", len(reports), MOST_OUTCOMES)
         now = self.now()
-        checked = [report if isinstance(report, Fault) else self._check(report, now) for report in reports]
+        checked = [_check(report, now) for report in reports]
         sound = [report for report in checked if isinstance(report, OutcomeReport)]
         try:
             verdicts = iter(await self.log.record_outcomes(sound, now) if sound else [])
@@ -52,18 +63,6 @@ class OutcomeHandler:
             for report in checked
         ]
 
-    def _check(self, report: OutcomeReport, now: datetime) -> OutcomeReport | Fault:
-        violations = [
-            Violation(name, "must have 1 to 128 characters")
-            for name in ("outcome_id", "decision_id")
-            if not 1 <= len(getattr(report, name)) <= 128
-        ]
-        if report.rank < 1:
-            violations.append(Violation("rank", "must be at least 1"))
-        if not EARLIEST <= report.outcome_time <= now + MOST_AHEAD:
-            violations.append(Violation("outcome_time", "must lie from 2000 to five minutes ahead"))
-        return invalid(*violations) if violations else report
-
     def _answer(self, report: OutcomeReport, verdict: str) -> bool | Fault:
         self.observe(verdict, report.kind)
         if verdict == "unknown":
@@ -77,3 +76,27 @@ class OutcomeHandler:
     def _refuse(self, fault: Fault) -> Fault:
         self.observe("invalid", "")
         return fault
+
+
+def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
+    kind, outcome_time = report.kind, report.outcome_time
+    violations = [
+        Violation(name, f"must have 1 to {LONGEST_ID} characters")
+        for name in ("outcome_id", "decision_id")
+        if not 1 <= len(getattr(report, name)) <= LONGEST_ID
+    ]
+    if report.rank < 1:
+        violations.append(Violation("rank", "must be at least 1"))
+    if kind is None:
+        violations.append(Violation("kind", "must be one of DELIVERED, VIEWED, ACCEPTED, REJECTED"))
+    if outcome_time is None or not EARLIEST <= outcome_time <= now + MOST_AHEAD:
+        violations.append(Violation("outcome_time", "must be set, from 2000 to five minutes ahead"))
+    if violations or kind is None or outcome_time is None:
+        return invalid(*violations)
+    return OutcomeReport(
+        outcome_id=report.outcome_id,
+        decision_id=report.decision_id,
+        rank=report.rank,
+        kind=kind,
+        outcome_time=outcome_time,
+    )

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
-from google.protobuf.struct_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 from tact.decision.v1 import decision_service_pb2 as pb
+from tact.profile.v1 import profile_service_pb2 as profile_pb
 
-from services.chassis.faults import Fault, Violation, invalid, to_item_error
+from services.chassis.faults import Fault, to_item_error
 from services.chassis.rpc import Call
-from services.gateway.adapters.encoding import ProtoEncoder
-from services.gateway.domain.request import Context, CustomerKey, DecisionRequest, decision_id
+from services.gateway.adapters.encoding import ProtoEncoder, plain
+from services.gateway.domain.request import Context, CustomerKey, DecisionRequest, Wrong, decision_id
 from services.gateway.handlers import DecideHandler
-from services.gateway.outcomes import OutcomeHandler
-from services.gateway.ports import OutcomeReport
+from services.gateway.outcomes import OutcomeHandler, Reported
 
-_LONGEST_ID = 128
+_KINDS: Final = {kind: name.removeprefix("OUTCOME_KIND_") for name, kind in pb.OutcomeKind.items() if kind}
 
 
 class DecisionServicer:
@@ -30,19 +30,9 @@ class DecisionServicer:
 
     async def Decide(self, request: pb.DecideRequest, call: Call) -> Any:
         """Answer one decision."""
-        live = request.mode != pb.DECISION_MODE_DRY_RUN
-        if len(request.request_id) > _LONGEST_ID:
-            raise invalid(Violation("request_id", f"must have at most {_LONGEST_ID} characters"))
-        request_id = request.request_id or str(uuid.uuid4())
-        identifier = decision_id(call.caller, live, request_id)
         fingerprint = hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
         encoder = ProtoEncoder(request, call.caller)
-        if request.request_id:
-            repeated = self._decide.repeated(identifier, live, fingerprint, encoder)
-            if repeated is not None:
-                return repeated
-        translated = _request(request, identifier, request_id, live, call.caller)
-        return await self._decide.decide(translated, fingerprint, call.remaining, encoder)
+        return await self._decide.decide(_request(request, call.caller), fingerprint, call.remaining, encoder)
 
     async def RecordOutcomes(
         self, request: pb.RecordOutcomesRequest, call: Call
@@ -59,40 +49,29 @@ class DecisionServicer:
         )
 
 
-def _request(
-    request: pb.DecideRequest, identifier: str, request_id: str, live: bool, caller: str
-) -> DecisionRequest:
-    violations = []
+def _request(request: pb.DecideRequest, caller: str) -> DecisionRequest:
+    wrongs = []
     if request.mode not in pb.DecisionMode.values():
-        violations.append(Violation("mode", f"{request.mode} is no mode"))
-    if not request.customer.WhichOneof("key"):
-        violations.append(Violation("customer", "must hold a customer_id or an identity"))
+        wrongs.append(Wrong("mode", f"{request.mode} is no mode"))
     decision_time = None
-    if request.HasField("decision_time"):
-        try:
-            decision_time = request.decision_time.ToDatetime(UTC)
-        except (ValueError, OverflowError):
-            violations.append(Violation("decision_time", "must lie from 2000 to 2100"))
-    if violations:
-        raise invalid(*violations)
-    identity = request.customer.identity
-    is_identity = request.customer.WhichOneof("key") == "identity"
+    if request.HasField("decision_time") and (decision_time := _instant(request.decision_time)) is None:
+        wrongs.append(Wrong("decision_time", "must lie from 2000 to 2100"))
+    live = request.mode != pb.DECISION_MODE_DRY_RUN
+    request_id = request.request_id or str(uuid.uuid4())
     context = request.context
     return DecisionRequest(
-        decision_id=identifier,
+        decision_id=decision_id(caller, live, request_id),
         request_id=request_id,
+        is_repeatable=bool(request.request_id),
         caller=caller,
-        customer=CustomerKey(
-            customer_id="" if is_identity else request.customer.customer_id,
-            identity=(identity.kind, identity.value) if is_identity else None,
-        ),
+        customer=_customer(request.customer),
         context=Context(
             placement=context.placement,
             channel=context.channel,
             device=context.device,
             intent=context.intent,
             time_zone=context.time_zone,
-            attributes={name: _plain(value) for name, value in context.attributes.items()},
+            attributes={name: plain(value) for name, value in context.attributes.items()},
         ),
         max_actions=request.max_actions,
         action_ids=tuple(request.action_ids),
@@ -101,30 +80,33 @@ def _request(
         include_explanation=request.include_explanation,
         decision_time=decision_time,
         min_sequence=request.min_sequence,
+        wrongs=tuple(wrongs),
     )
 
 
-def _outcome(outcome: pb.Outcome) -> OutcomeReport | Fault:
-    violations = []
-    if outcome.kind not in pb.OutcomeKind.values() or not outcome.kind:
-        violations.append(Violation("kind", "must be one of DELIVERED, VIEWED, ACCEPTED, REJECTED"))
-    if not outcome.HasField("outcome_time"):
-        violations.append(Violation("outcome_time", "is required"))
-    try:
-        outcome_time = outcome.outcome_time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        violations.append(Violation("outcome_time", "must lie from 2000 to five minutes ahead"))
-    if violations:
-        return invalid(*violations)
-    return OutcomeReport(
+def _customer(customer: profile_pb.CustomerKey) -> CustomerKey | None:
+    match customer.WhichOneof("key"):
+        case "customer_id":
+            return CustomerKey(customer_id=customer.customer_id)
+        case "identity":
+            return CustomerKey(identity=(customer.identity.kind, customer.identity.value))
+        case _:
+            return None
+
+
+def _outcome(outcome: pb.Outcome) -> Reported:
+    return Reported(
         outcome_id=outcome.outcome_id,
         decision_id=outcome.decision_id,
         rank=outcome.rank,
-        kind=pb.OutcomeKind.Name(outcome.kind).removeprefix("OUTCOME_KIND_"),
-        outcome_time=outcome_time,
+        kind=_KINDS.get(outcome.kind),
+        outcome_time=_instant(outcome.outcome_time) if outcome.HasField("outcome_time") else None,
     )
 
 
-def _plain(value: Value) -> object:
-    kind = value.WhichOneof("kind")
-    return None if kind in (None, "null_value") else getattr(value, kind)
+def _instant(timestamp: Timestamp) -> datetime | None:
+    """Return None for a time that no calendar holds."""
+    try:
+        return timestamp.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        return None

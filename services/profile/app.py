@@ -47,4 +47,5 @@ async def open_service(
             descriptor=profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"],
             servicer=ProfileServicer(handlers),
             registry=registry,
+            ready=lambda: database.is_writable,
         )

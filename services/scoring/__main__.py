@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.chassis.server import Running, run_until_signalled, serving
+from services.chassis.process import run_service
+from services.chassis.server import Running, serving
 from services.chassis.settings import load
-from services.chassis.telemetry import configure_logging
 from services.scoring.app import open_service
 from services.scoring.settings import ScoringSettings
 
@@ -20,11 +19,10 @@ async def running(settings: ScoringSettings) -> AsyncIterator[Running]:
         yield ports
 
 
-async def run() -> None:
+def main() -> None:
     """Serve until a signal."""
-    await run_until_signalled(running(load(ScoringSettings)))
+    run_service("scoring", lambda: running(load(ScoringSettings)))
 
 
 if __name__ == "__main__":
-    configure_logging()
-    asyncio.run(run())
+    main()

@@ -41,6 +41,7 @@ async def open_service(settings: ScoringSettings) -> AsyncIterator[Service]:
         executor = stack.enter_context(ThreadPoolExecutor(settings.threads, thread_name_prefix="scoring"))
         subject = f"the alias {settings.alias} of {settings.model_name}"
         follower = ModelFollower(models, LightgbmBooster, metrics, system_time, subject)
+        stack.callback(follower.close)
         following = asyncio.create_task(follower.follow(settings.poll_seconds))
         stack.push_async_callback(asyncio.wait, {following})
         stack.callback(following.cancel)

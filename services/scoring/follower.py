@@ -74,6 +74,11 @@ class ModelFollower:
         except TimeoutError:
             logger.warning("no answer from the registry yet", extra={"fields": {"subject": self._subject}})
 
+    def close(self) -> None:
+        """Serve nothing any more."""
+        self.served = None
+        self.why_none = f"{self._subject} is no longer served"
+
     async def look(self) -> None:
         """Ask once for the champion, and take over a version that was not tried before."""
         try:

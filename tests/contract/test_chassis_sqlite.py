@@ -92,6 +92,19 @@ def test_closing_does_what_is_queued_and_folds_the_log_into_the_file(tmp_path):
     assert len(stored(tmp_path / "a.db")) == 2000
 
 
+def test_closing_folds_the_log_even_while_another_process_reads(tmp_path):
+    async def main():
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            await database.write(insert(1))
+            other = sqlite3.connect(database.path)
+            return other, items(other)
+
+    other, seen = run(main)
+    assert seen == [(1, "x")]
+    assert (tmp_path / "a.db-wal").stat().st_size == 0
+    other.close()
+
+
 def test_the_reader_cannot_write(tmp_path):
     async def main():
         async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
@@ -274,6 +287,15 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "a.db").write_text("anything but a database, and long enough to look like one" * 100)
     with pytest.raises(StoreUnavailable, match=r"a\.db: file is not a database"):
         open_and_close(tmp_path / "a.db", MIGRATIONS)
+
+
+def test_a_migration_that_does_not_fit_on_the_disk_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "a.db"
+    open_and_close(path, MIGRATIONS)
+    greedy = "PRAGMA max_page_count = 10; INSERT INTO note VALUES (zeroblob(100000))"
+    with pytest.raises(StoreUnavailable, match=r"a\.db: database or disk is full"):
+        open_and_close(path, (*MIGRATIONS, greedy))
+    assert open_and_close(path, MIGRATIONS) == 1
 
 
 def test_many_may_open_a_new_file_at_once(tmp_path):

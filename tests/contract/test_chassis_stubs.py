@@ -248,9 +248,10 @@ def test_a_deadline_that_has_passed_reaches_no_servicer(connect, timeout):
         error = await error_of(stub.BatchScore(pb.BatchScoreRequest(), timeout=timeout))
         return error, servicer.calls
 
-    (error, calls), _ = converse(connect, exercise)
+    (error, calls), registry = converse(connect, exercise)
     assert (error.code(), error.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
     assert calls == []
+    assert count(registry, "OK") == (0, 0)
 
 
 @pytest.mark.parametrize("stubborn", ["answers", "faults"])

@@ -150,15 +150,16 @@ def read_dataset(folder: Path) -> Dataset:
     Raises:
         Refused: the folder holds no dataset, or its content is not what its description says.
     """
+    for name in (META_FILE, ROWS_FILE):
+        if not (folder / name).is_file():
+            raise Refused(f"{folder} holds no dataset: {name} is missing")
     try:
         meta = DatasetMeta.model_validate_json((folder / META_FILE).read_bytes())
         frame = pd.read_parquet(folder / ROWS_FILE)
-    except FileNotFoundError as error:
-        raise Refused(f"{folder} holds no dataset: {Path(error.filename).name} is missing") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise Refused(f"{folder / META_FILE}: {_path(first['loc'])}: {first['msg']}") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Refused(f"{folder / ROWS_FILE} cannot be read: {error}") from None
     frame = _checked(frame, meta.features, folder)
     found = _identify(frame, meta.features, meta.playbook_version, meta.feature_set_version)

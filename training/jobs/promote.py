@@ -75,7 +75,7 @@ def run(config: PromoteConfig, *, now: datetime | None = None) -> PromoteResult:
     with tracking(config.tracking_uri) as client:
         version = find_version(client, config.model_name, config.version)
         champion = aliased_version(client, config.model_name, CHAMPION)
-        if champion is not None and champion.version == version.version:
+        if champion is not None and str(champion.version) == str(version.version):
             return _result(version, champion, promoted=True)
         found, report = _examine(client, config, dataset, version, champion)
         _keep(client, version, found, report)

@@ -20,8 +20,12 @@ SQLITE = "sqlite:///"
 DIGEST_CHARS = 36
 """What MLflow keeps of a dataset's digest; the whole id is in the tag ``tact.dataset_id``."""
 
-# MLflow reports its use to its makers unless told otherwise, and greets at INFO.
-QUIET: Mapping[str, str] = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+# MLflow reports its use to its makers unless told otherwise, greets at INFO and prints links.
+QUIET: Mapping[str, str] = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 def default_tracking_uri(environment: Mapping[str, str] = os.environ) -> str:

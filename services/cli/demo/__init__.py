@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo; its last line on standard output is one JSON object."""
     home = Path(os.environ.get("TACT_HOME", ".tact"))
     playbook = Path(os.environ.get("TACT_PLAYBOOK", shipped("retail")))
-    out, err = Console(), Console(stderr=True)
+    out, err = Console(width=None if sys.stdout.isatty() else 130), Console(stderr=True)
     steps = Steps(home / "demo" / "steps.json", forget=arguments.again)
     data = CompleteJourney()
     out.print(

@@ -33,24 +33,25 @@ KINDS: Final[Mapping[type[kinds.EventDefinition], Callable[..., float]]] = {
 class FeatureSet:
     """Computes a playbook's features; pure, and the same for serving and training.
 
-    ``customer_names`` and ``candidate_names`` are the event features in the order of their vectors;
+    ``customer_names`` and ``candidate_names`` are the event features in the order of their vectors, by
+    name, so that playbooks of one version have one layout however their files are ordered;
     ``served_fingerprint`` identifies that layout, ``version`` all the features of the playbook.
     """
 
     def __init__(self, playbook: Playbook) -> None:
         self._playbook = playbook
-        events = {n: d for n, d in playbook.features.items() if isinstance(d, kinds.EventDefinition)}
+        names = sorted(playbook.features)
+        events = {n: d for n in names if isinstance(d := playbook.features[n], kinds.EventDefinition)}
         self._customer = {n: d for n, d in events.items() if not isinstance(d, kinds.Affinity)}
         self._candidate = {n: d for n, d in events.items() if isinstance(d, kinds.Affinity)}
         self.customer_names = tuple(self._customer)
         self.candidate_names = tuple(self._candidate)
         self._weights = {
-            (action_id, name): affinity.weights(definition, action_id, action)
+            action_id: [affinity.weights(d, action_id, action) for d in self._candidate.values()]
             for action_id, action in playbook.actions.items()
-            for name, definition in self._candidate.items()
         }
         self._action_values = {action_id: self._of_action(action_id) for action_id in playbook.actions}
-        self.version = fingerprint(self.layout(playbook.features))
+        self.version = fingerprint(self.layout(names))
         self.served_fingerprint = fingerprint(self.layout((*self.customer_names, *self.candidate_names)))
 
     def layout(self, names: Iterable[str]) -> list[tuple[str, str, bool]]:
@@ -87,10 +88,11 @@ class FeatureSet:
         """
         rows = np.full((len(action_ids), len(self._candidate)), math.nan)
         for row, action_id in enumerate(action_ids):
-            for column, (name, definition) in enumerate(self._candidate.items()):
-                if (wanted := self._weights[action_id, name]) is not None:
-                    series = history.of(definition.event).where(definition.where)
-                    rows[row, column] = affinity.compute(definition, self._playbook, series, as_of, wanted)
+            weights = self._weights[action_id]
+            for column, (d, wanted) in enumerate(zip(self._candidate.values(), weights, strict=True)):
+                if wanted is not None:
+                    series = history.of(d.event).where(d.where)
+                    rows[row, column] = affinity.compute(d, self._playbook, series, as_of, wanted)
         return rows
 
     def profile_values(self, attributes: Mapping[str, Value]) -> dict[str, float]:

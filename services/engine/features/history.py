@@ -34,7 +34,7 @@ class Series:
         self.times = [event.event_time for event in events]
         self._views: dict[object, Series] = {}
         self._divided: dict[str, Mapping[str, Series]] = {}
-        self._sums: dict[str, list[int]] = {}
+        self._sums: dict[tuple[str, int], list[int]] = {}
 
     def bounds(self, as_of: int, window: timedelta | None) -> tuple[int, int]:
         """Return the index range of the events in ``[as_of - window, as_of)``."""
@@ -66,9 +66,9 @@ class Series:
 
     def total(self, attribute: str, units: int, start: int, end: int) -> int:
         """Add an attribute over an index range, exactly, in smallest units; absent counts 0."""
-        if (sums := self._sums.get(attribute)) is None:
+        if (sums := self._sums.get((attribute, units))) is None:
             amounts = (round(float(e.attributes.get(attribute, 0)) * units) for e in self.events)
-            sums = self._sums[attribute] = list(accumulate(amounts, initial=0))
+            sums = self._sums[attribute, units] = list(accumulate(amounts, initial=0))
         return sums[end] - sums[start]
 
     def _view(self, key: object, keep: Callable[[StoredEvent], bool]) -> Series:

@@ -19,7 +19,7 @@ class Problem:
         return f"{self.file}:{self.line}: {self.message}"
 
 
-class PlaybookError(Exception):
+class PlaybookError(ValueError):
     """A playbook cannot be used; ``problems`` lists every defect found, by file and line."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -22,13 +22,19 @@ DOUBLE: Final = cel.Type.DOUBLE
 STRING: Final = cel.Type.STRING
 
 _STRING_OR_COMMENT = re.compile(
-    r"""//[^\n]*|[rRbB]{0,2}("{3}.*?"{3}|'{3}.*?'{3}|"(\\.|[^"\\])*"|'(\\.|[^'\\])*')""", re.DOTALL
+    r"""(?P<comment>//[^\n]*)
+    |[bB]?[rR]("{3}.*?"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')
+    |[bB]?("{3}(\\.|[^\\])*?"{3}|'{3}(\\.|[^\\])*?'{3}|"(\\.|[^"\\])*"|'(\\.|[^'\\])*')""",
+    re.DOTALL | re.VERBOSE,
 )
-_PATH = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+_PATH = re.compile(r"(?<!\w)[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+# To CEL, `(feature).orders`, `.feature.orders` and feature.`orders` are one name.
+_AROUND_NAMES = str.maketrans("()`", "   ")
 _MACRO = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _HAS = re.compile(r"(?<![\w.])has\s*\(")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
-_FIRST_ERROR = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_FIRST_ERROR = re.compile(r"(?:ERROR: <input>:-?\d+:-?\d+|CANCELLED): (.*)")
+_STATUS = re.compile(r" \[[A-Z_]+\]$")
 _UNBOUND = re.compile(r'No value with name "([^"]+)" found in Activation')
 _LONGEST: Final = 4_000
 
@@ -74,7 +80,10 @@ class Expression:
 
     def evaluate(self, activation: Activation) -> bool | Missing | Failed:
         """Evaluate; a missing value follows CEL's absorption, so ``missing || true`` is true."""
-        value = self._native.eval(activation.native)
+        try:
+            value = self._native.eval(activation.native)
+        except RuntimeError as error:
+            return Failed(message=str(error))
         if value.type() == cel.Type.BOOL:
             return bool(value.value())
         message = str(value.value())
@@ -104,7 +113,7 @@ class Environment:
             return known
         if len(text) > _LONGEST:
             raise ExpressionError(f"longer than {_LONGEST} characters")
-        bare = _STRING_OR_COMMENT.sub("''", text)
+        bare = _STRING_OR_COMMENT.sub(lambda found: " " if found["comment"] else "''", text)
         if _HAS.search(bare):
             raise ExpressionError("has() is refused: write known.<name> to ask whether a value is known")
         if macro := _MACRO.search(bare):
@@ -130,7 +139,7 @@ class Environment:
         return Activation(self._env.Activation(bound))
 
     def _reads(self, bare: str) -> frozenset[str]:
-        paths = (re.sub(r"\s", "", match[0]) for match in _PATH.finditer(bare))
+        paths = (re.sub(r"\s", "", match[0]) for match in _PATH.finditer(bare.translate(_AROUND_NAMES)))
         return frozenset(name for path in paths if (name := self._longest(path)))
 
     def _longest(self, path: str) -> str | None:
@@ -142,7 +151,7 @@ class Environment:
 
     def _explain(self, report: str) -> str:
         first = _FIRST_ERROR.search(report)
-        message = first[3].removesuffix(" [INVALID_ARGUMENT]") if first else report
+        message = _STATUS.sub("", first[1] if first else report)
         if not (undeclared := _UNDECLARED.search(message)):
             if "no matching overload" in message and "double, int" in message:
                 message += "; write a whole number as 30.0 beside a number with decimals"

@@ -36,8 +36,15 @@ def parse_window(text: object) -> object:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def _simple(value: object) -> object:
+    if not isinstance(value, str | int):
+        raise ValueError("must be a word, a whole number, true or false")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Window = Annotated[timedelta, BeforeValidator(parse_window)]
+Simple = Annotated[str | int | bool, BeforeValidator(_simple)]
 
 
 class Section(BaseModel):
@@ -69,7 +76,7 @@ class EventDefinition(Definition):
 
     event: Name
     window: Window | None = None
-    where: Mapping[Name, str | int | bool] = {}
+    where: Mapping[Name, Simple] = {}
 
 
 class Count(EventDefinition):

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ValidationError
 
+from services.engine import instants
 from services.engine.playbook import references, source
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
 from services.engine.playbook.playbook import Playbook, validity_of
@@ -78,7 +78,7 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         documents=documents,
     )
     environment, rules = checker.check()
-    zone = ZoneInfo(checker.head.time_zone)
+    zone = instants.zone(checker.head.time_zone)
     return Playbook(
         version=_digest({name: file.model_dump(mode="json", by_alias=True) for name, file in files.items()}),
         head=checker.head,
@@ -90,6 +90,7 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         policies=checker.policies,
         rules=rules,
         environment=environment,
+        zone=zone,
         validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
     )
 
@@ -97,6 +98,12 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
 def _digest(data: object) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+_PLAIN: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping"),
+    "tuple_type": "must be a list",
+}
 
 
 def _problems(document: source.Document, error: ValidationError) -> list[Problem]:
@@ -108,7 +115,7 @@ def _problems(document: source.Document, error: ValidationError) -> list[Problem
                 for key, suggestion in item["ctx"]["unknown"].items()
             )
             continue
-        message = item["msg"].removeprefix("Value error, ")
+        message = _PLAIN.get(item["type"]) or item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             message = f'"{item["loc"][-1]}" is missing'
         elif item["type"] == "union_tag_invalid":

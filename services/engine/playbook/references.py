@@ -259,7 +259,7 @@ def _inputs(
         yield checker.catalogue.attributes, definition.attribute
     else:
         attributes = checker.events.events[definition.event].attributes
-        for name in definition.where:
+        for name in sorted(definition.where):
             yield attributes, name
         if isinstance(definition, kinds.Affinity):
             yield attributes, definition.by

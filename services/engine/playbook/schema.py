@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from services.engine.instants import time_zone
-from services.engine.playbook.kinds import FeatureDefinition, Name, Section, Window
+from services.engine.playbook.kinds import FeatureDefinition, Name, Section, parse_window
 
 ActionClass = Literal["standard", "transactional", "mandatory"]
 
@@ -47,9 +47,33 @@ def _micros(value: object) -> object:
     return int(micros)
 
 
+def _day(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != value:
+        raise ValueError(f'"{value}" is no date such as 2025-12-31')
+    if not 1970 <= day.year <= 9998:
+        raise ValueError("a date lies in the years 1970 to 9998")
+    return day
+
+
+def _within(value: object) -> object:
+    if value == "validity":
+        return value
+    try:
+        return parse_window(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor validity") from None
+
+
 Identifier = Annotated[str, AfterValidator(_identifier)]
 Micros = Annotated[int, BeforeValidator(_micros)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
+Day = Annotated[date, BeforeValidator(_day)]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
 
 
@@ -132,7 +156,7 @@ class OutcomeDefinition(Section):
 
     event: Name
     match: Name
-    within: Window | Literal["validity"]
+    within: Annotated[timedelta | Literal["validity"], BeforeValidator(_within)]
 
 
 class Group(Section):
@@ -145,30 +169,14 @@ class Group(Section):
 class Validity(Section):
     """Days on which an action is live, both included, in the playbook's time zone."""
 
-    start: date | None = Field(default=None, alias="from")
-    through: date | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _dates(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {key: _date(value) if key in ("from", "through") else value for key, value in data.items()}
+    start: Day | None = Field(default=None, alias="from")
+    through: Day | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Validity:
         if self.start and self.through and self.start > self.through:
             raise ValueError('"from" lies after "through"')
         return self
-
-
-def _date(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f'"{value}" is no date such as 2025-12-31') from None
 
 
 class Treatment(Section):

@@ -12,10 +12,15 @@ import yaml
 
 from services.engine.playbook.errors import PlaybookError, Problem
 
+try:
+    from yaml import CSafeLoader as _FastestLoader
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader as _FastestLoader  # type: ignore[assignment]
+
 Path = tuple[str | int, ...]
 
 # YAML 1.2 core scalars. PyYAML's own resolver follows YAML 1.1, where `no` is false and `1:30` is 90.
-_INTEGER = re.compile(r"[-+]?[0-9]+")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,300}")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -58,11 +63,18 @@ def read(path: FilePath, file: str) -> Document:
     except UnicodeDecodeError as error:
         message = f"the file is not UTF-8 (byte {error.start})"
         raise PlaybookError([Problem(file=file, line=1, message=message)]) from None
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror}"
+        raise PlaybookError([Problem(file=file, line=1, message=message)]) from None
     try:
-        node = yaml.compose(text, Loader=_LOADER)
+        node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        message = f"no valid YAML: {error.problem}"
+        message = f"no valid YAML: {' '.join(filter(None, (error.context, error.problem)))}"
+        raise PlaybookError([Problem(file=file, line=line, message=message)]) from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        message = f"no valid YAML: {error.reason}"
         raise PlaybookError([Problem(file=file, line=line, message=message)]) from None
     except yaml.YAMLError as error:
         raise PlaybookError([Problem(file=file, line=1, message=f"no valid YAML: {error}")]) from None
@@ -73,8 +85,29 @@ def read(path: FilePath, file: str) -> Document:
     return Document(file=file, data=data, lines=reader.lines)
 
 
-_MOST_NODES = 2_000_000
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MOST_NODES = 1_000_000
+_DEEPEST = 64
+
+
+class _Loader(_FastestLoader):
+    """Composes nodes whose tag is empty unless the file writes one; refuses what nests too deep."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._depth = 0
+
+    def resolve(self, kind: object, value: object, implicit: object) -> str:
+        return ""
+
+    def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            # The composer recurses in C, where too deep means the end of the process.
+            mark = parent.start_mark if parent else None
+            raise yaml.MarkedYAMLError(problem=f"more than {_DEEPEST} levels deep", problem_mark=mark)
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
 
 
 class _Reader:
@@ -87,11 +120,13 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: Path) -> Any:
         self._nodes += 1
-        if self._nodes > _MOST_NODES:
-            raise PlaybookError(
-                [Problem(file=self.file, line=1, message="the file grows too large by its aliases")]
-            )
+        if self._nodes > _MOST_NODES or len(path) > _DEEPEST:
+            self._report(node, "the file grows too large or too deep by its aliases")
+            raise PlaybookError(self.problems)
         self.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self._report(node, f"the tag {tag} is refused: write the value itself")
         if isinstance(node, yaml.ScalarNode):
             return node.value if node.style else _scalar(node.value)
         if id(node) in self._open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 
 from services.engine.playbook.schema import AttributeType
@@ -11,13 +12,17 @@ Value = str | int | float | bool
 
 _LONGEST_STRING = 1_024
 _EXACT = 2**53
+# Beyond, a float times its scale no longer rounds to the right unit.
+_MOST_UNITS = 2**51
+_HEAVIEST = 1e9
 
 
 def parse(declared: AttributeType, raw: object) -> Value:
     """Check a value of JSON's types against its declaration.
 
     Numbers may arrive as floats, as they do in ``google.protobuf.Value``: an integer must be whole
-    and within 2**53, a decimal must have no more decimals than its scale.
+    and within 2**53, a decimal must have no more decimals than its scale and 2**51 of its smallest
+    units.
 
     Raises:
         ValueError: the value is of another type, out of range or not declared.
@@ -30,7 +35,7 @@ def parse(declared: AttributeType, raw: object) -> Value:
         return _word(declared, raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"must be a number, not {_kind(raw)}")
-    if not math.isfinite(raw):
+    if not abs(raw) <= sys.float_info.max:
         raise ValueError("must be finite")
     if declared.type == "integer":
         if raw != int(raw) or abs(raw) > _EXACT:
@@ -38,8 +43,10 @@ def parse(declared: AttributeType, raw: object) -> Value:
         return int(raw)
     if declared.type == "decimal":
         scale = 10 ** (declared.scale or 0)
-        if abs(raw) * scale > _EXACT or round(raw * scale) / scale != raw:
-            raise ValueError(f"must have at most {declared.scale} decimals and {_EXACT // scale} as its size")
+        if abs(raw) * scale > _MOST_UNITS:
+            raise ValueError(f"must be no larger than {_MOST_UNITS // scale}")
+        if round(raw * scale) / scale != raw:
+            raise ValueError(f"must have at most {declared.scale} decimals")
     return float(raw)
 
 
@@ -50,11 +57,14 @@ def _word(declared: AttributeType, raw: object) -> str:
         raise ValueError(f"must be one of {', '.join(declared.values)}")
     if len(raw) > _LONGEST_STRING:
         raise ValueError(f"must have at most {_LONGEST_STRING} characters")
+    if "\0" in raw:
+        # CEL's binding would read the value only up to there.
+        raise ValueError("must not contain a null character")
     return raw
 
 
 def parse_weights(raw: object) -> Mapping[str, float]:
-    """Check a mapping of words to finite, non-negative numbers.
+    """Check a mapping of words to numbers from 0 to 1e9, so that amounts weighed by them stay finite.
 
     Raises:
         ValueError: it is no such mapping, or empty.
@@ -64,16 +74,20 @@ def parse_weights(raw: object) -> Mapping[str, float]:
     for word, weight in raw.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             raise ValueError(f'the weight of "{word}" must be a number')
-        if not math.isfinite(weight) or weight < 0:
-            raise ValueError(f'the weight of "{word}" must be finite and not negative')
+        if not 0 <= weight <= _HEAVIEST:
+            raise ValueError(f'the weight of "{word}" must lie from 0 to 1,000,000,000')
     return {word: float(weight) for word, weight in raw.items()}
 
 
 def as_number(declared: AttributeType, value: Value) -> float:
-    """Turn a parsed value into a feature's number: an enum is its place in the declared order."""
+    """Turn a value into a feature's number: an enum is its place in the declared order.
+
+    A word that is not declared, recorded under an older declaration, is NaN: missing rather than
+    misread.
+    """
     if declared.values is not None:
-        return float(declared.values.index(str(value)))
-    return float(value)
+        return float(declared.values.index(value)) if value in declared.values else math.nan
+    return math.nan if isinstance(value, str) else float(value)
 
 
 def _kind(raw: object) -> str:

@@ -29,12 +29,11 @@ def removals(
 
     ``values`` holds the variables of the decision, ``action_values`` adds those of one action; a
     variable without an entry is missing. A rule that stays undecided for a missing value, or ends
-    in an error, removes. A rule that reads no action is evaluated once.
+    in an error, removes. An expression that reads no action is evaluated once.
     """
     shared = playbook.environment.activation(values, playbook.rule_variables)
-    once = {
-        rule.rule.name: rule.expression.evaluate(shared) for rule in playbook.rules if not rule.per_action
-    }
+    expressions = {rule.expression for rule in playbook.rules if not rule.per_action}
+    once = {expression: expression.evaluate(shared) for expression in expressions}
     removed: dict[str, Removal] = {}
     for action_id in action_ids:
         group, own = playbook.actions[action_id].group, None
@@ -47,7 +46,7 @@ def removals(
                 )
                 verdict = rule.expression.evaluate(own)
             else:
-                verdict = once[rule.rule.name]
+                verdict = once[rule.expression]
             if verdict is not True:
                 removed[action_id] = Removal(
                     stage=rule.stage, rule=rule.rule.name, text=_sentence(rule, verdict)

@@ -51,7 +51,10 @@ def for_action(candidate: Candidate, prior: float | None, from_prior: bool, curr
 def for_silence(
     removed: Collection[Removal], beaten: Candidate | None, threshold_micros: int, currency: str
 ) -> list[Reason]:
-    """Say why there is no action: what doing nothing beat, then what each stage removed."""
+    """Say why there is no action: what doing nothing beat, then what each stage removed.
+
+    Of each stage the most frequent texts, ties by alphabet.
+    """
     reasons = []
     if beaten is not None and beaten.priority is not None:
         text = (
@@ -63,7 +66,7 @@ def for_silence(
         texts = Counter(removal.text for removal in removed if removal.stage in stages)
         reasons += [
             Reason(code=code, text=text if count == 1 else f"{text} ({count} candidates)")
-            for text, count in texts.most_common(_MOST_TEXTS)
+            for text, count in sorted(texts.items(), key=lambda found: (-found[1], found[0]))[:_MOST_TEXTS]
         ]
     return reasons or [Reason(code="NO_CANDIDATE", text="No action is live for this customer at this time.")]
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.chassis.sqlite import StoreUnavailable
 
-class StoreInUse(Exception):
+
+class StoreInUse(StoreUnavailable):
     """Another process serves the same store; the message names the file and the process."""
 
 

@@ -10,7 +10,7 @@ from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
 from services.features.domain import times
-from services.features.domain.violations import Invalid, Violation, check_id, unknown
+from services.features.domain.violations import Invalid, Violation, check_id, shorten, unknown
 
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -62,7 +62,7 @@ def check(incoming: IncomingEvent, playbook: Playbook, now: int) -> Event | Inva
                 attributes[name] = values.parse(declared.attributes[name], raw)
             except KeyError:
                 description = unknown("attribute", name, declared.attributes)
-                violations.append(Violation(f"attributes.{name}", description))
+                violations.append(Violation(f"attributes.{shorten(name)}", description))
             except ValueError as error:
                 violations.append(Violation(f"attributes.{name}", str(error)))
     if violations:

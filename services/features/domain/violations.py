@@ -40,8 +40,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     >>> unknown("event type", "purchse", ["purchase"])
     'unknown event type "purchse"; did you mean "purchase"?'
     """
-    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-    return f'unknown {what} "{shown}"' + did_you_mean(shown, known)
+    return f'unknown {what} "{shorten(name)}"' + did_you_mean(shorten(name), known)
+
+
+def shorten(name: str) -> str:
+    """Cut a name that is longer than any declared one can be."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def check_id(field: str, value: str, violations: list[Violation]) -> None:

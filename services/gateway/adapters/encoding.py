@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from tact.decision.v1 import decision_service_pb2 as decision_pb
 from tact.log.v1 import decision_record_pb2 as log_pb
@@ -54,6 +55,12 @@ def timestamp(moment: datetime) -> Timestamp:
     """Convert an aware datetime, exact to the microsecond."""
     micros = microseconds(moment)
     return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1000)
+
+
+def plain(value: Value) -> object:
+    """Return a value of JSON as a value of Python; None where it is null or nothing."""
+    kind = value.WhichOneof("kind")
+    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def _response(decision: Decision) -> decision_pb.DecideResponse:

@@ -39,7 +39,7 @@ class SqliteLog:
         """Return a decision on record."""
         try:
             return _find(self._database.read, decision_id, live)
-        except sqlite3.Error as error:
+        except (StoreUnavailable, sqlite3.Error) as error:
             raise NotLogged(f"the decision log cannot be read: {error}") from error
 
     async def append(self, entry: LogEntry) -> Logged | None:
@@ -85,13 +85,9 @@ class SqliteLog:
         """Return the model that was kept last."""
         try:
             row = self._database.read.execute("SELECT description FROM last_model").fetchone()
-        except sqlite3.Error:
+            return None if row is None else _model(row[0])
+        except (StoreUnavailable, sqlite3.Error, ValueError, TypeError, KeyError):
             return None
-        if row is None:
-            return None
-        kept = json.loads(row[0])
-        layout = tuple((name, digest, candidate) for name, digest, candidate in kept.pop("layout"))
-        return Model(layout=layout, **kept)
 
     async def keep_model(self, model: Model) -> None:
         """Remember a model; failing to is of no consequence."""
@@ -102,6 +98,12 @@ class SqliteLog:
             )
         except (WriteQueueFull, StoreUnavailable, sqlite3.Error):
             return
+
+
+def _model(description: str) -> Model:
+    kept = json.loads(description)
+    layout = tuple((name, digest, candidate) for name, digest, candidate in kept.pop("layout"))
+    return Model(layout=layout, **kept)
 
 
 def _record(connection: sqlite3.Connection, outcome: OutcomeReport, now: datetime) -> str:

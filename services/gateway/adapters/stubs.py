@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import numpy as np
@@ -20,11 +21,12 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.policy.consent import Permission
-from services.gateway.adapters.encoding import timestamp
+from services.gateway.adapters.encoding import plain, timestamp
 from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
 from services.gateway.domain.request import CustomerKey
 
-_MISMATCHES = frozenset(
+_MOST_SECONDS: Final = 1e10
+_MISMATCHES: Final = frozenset(
     reason_name(reason)
     for reason in (
         errors_pb2.ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN,
@@ -48,6 +50,8 @@ class StubProfiles:
         )
         response = await _call(self._stub.BatchGetProfiles, request, timeout)
         profile = _only(response.results).profile
+        if profile.found and not profile.customer_id:
+            raise Unavailable(Cause.ERROR, "profile answered without saying for whom")
         with _legible("profile"):
             return Profile(
                 found=profile.found,
@@ -60,9 +64,8 @@ class StubProfiles:
         for name, attribute in profile.attributes.items():
             if (declared := self._declared.get(name)) is None:
                 continue
-            raw = getattr(attribute.value, str(attribute.value.WhichOneof("kind")), None)
             try:
-                yield name, values.parse(declared, raw)
+                yield name, values.parse(declared, plain(attribute.value))
             except ValueError:
                 # Recorded under an older declaration: missing, rather than misread.
                 continue
@@ -95,12 +98,12 @@ class StubFeatures:
         vectors = _only(response.results).vectors
         names, per_action = self._features.customer_names, self._features.candidate_names
         with _legible("features"):
-            rows = np.frombuffer(vectors.candidate_vectors, "<f8").reshape(len(action_ids), len(per_action))
+            rows = _numbers(vectors.candidate_vectors).reshape(len(action_ids), len(per_action))
             return Features(
                 as_of=as_of,
                 sequence=vectors.as_of_sequence,
                 customer=_named(names, vectors.customer_vector),
-                ages=_named(names, vectors.customer_ages),
+                ages={name: _age(age) for name, age in _named(names, vectors.customer_ages).items()},
                 candidates={
                     action_id: dict(zip(per_action, row, strict=True))
                     for action_id, row in zip(action_ids, rows.tolist(), strict=True)
@@ -117,6 +120,8 @@ class StubScorer:
     async def describe(self, timeout: float) -> Model:
         """Ask which model is served."""
         model = await _call(self._stub.GetModel, scoring_pb.GetModelRequest(), timeout)
+        if not all(0.0 <= prior <= 1.0 for prior in (model.overall_prior, *model.priors.values())):
+            raise Unavailable(Cause.ERROR, "scoring described a model whose priors are no probabilities")
         return Model(
             version=model.model_version,
             fingerprint=model.schema_fingerprint,
@@ -162,9 +167,18 @@ async def _call(rpc: UnaryCall, request: Any, timeout: float) -> Any:
 def _only(results: Sequence[Any]) -> Any:
     if len(results) != 1:
         raise Unavailable(Cause.ERROR, f"{len(results)} results for one item")
-    if results[0].WhichOneof("result") == "error":
-        raise Unavailable(Cause.ERROR, reason_name(results[0].error.reason))
+    match results[0].WhichOneof("result"):
+        case None:
+            raise Unavailable(Cause.ERROR, "an item without a result")
+        case "error":
+            raise Unavailable(Cause.ERROR, _reason(results[0].error))
     return results[0]
+
+
+def _reason(error: errors_pb2.ItemError) -> str:
+    # A newer service may give a reason that this program has no name for.
+    is_known = error.reason in errors_pb2.ErrorReason.values()
+    return reason_name(error.reason) if is_known else f"reason {error.reason}"
 
 
 @contextmanager
@@ -189,5 +203,18 @@ def _key(key: CustomerKey) -> profile_pb.CustomerKey:
     return profile_pb.CustomerKey(identity=profile_pb.Identity(kind=kind, value=value))
 
 
+def _age(seconds: float) -> float:
+    if not (math.isnan(seconds) or 0.0 <= seconds < _MOST_SECONDS):
+        raise ValueError("no age")
+    return seconds
+
+
 def _named(names: Sequence[str], vector: bytes) -> dict[str, float]:
-    return dict(zip(names, np.frombuffer(vector, "<f8").tolist(), strict=True))
+    return dict(zip(names, _numbers(vector).tolist(), strict=True))
+
+
+def _numbers(vector: bytes) -> Vector:
+    numbers = np.frombuffer(vector, "<f8")
+    if np.isinf(numbers).any():
+        raise ValueError("an infinity is no feature")
+    return numbers

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from services.engine.arbitration.arbitrate import Candidate, arbitrate
 from services.engine.playbook.playbook import Playbook
 from services.engine.policy.engagement import Removal
 from services.engine.trace import reasons
 from services.engine.trace.reasons import Reason
-from services.gateway.domain.decision import Chosen, Fate
-from services.gateway.domain.knowledge import Model
+from services.gateway.domain.decision import Chosen, Decision, Fate
+from services.gateway.domain.knowledge import Cause, Degradation, Model, ServedBy, Source
 from services.gateway.domain.request import Checked
 
 Propensity = Callable[[Fate], float | None]
@@ -81,3 +82,15 @@ def silence(playbook: Playbook, fates: Sequence[Fate], beaten: Candidate | None)
     """Say why there is no action."""
     removed = [fate.removal for fate in fates if fate.removal is not None]
     return reasons.for_silence(removed, beaten, playbook.head.threshold, playbook.head.currency)
+
+
+def silenced(decision: Decision, detail: str) -> Decision:
+    """Take every action out of a decision that could not be logged; ``detail`` says why it could not."""
+    lost = Degradation(source=Source.DECISION_LOG, cause=Cause.UNAVAILABLE, detail=detail)
+    return replace(
+        decision,
+        actions=[],
+        reasons=[NOT_LOGGED],
+        served_by=ServedBy.NOTHING,
+        degradations=[*decision.degradations, lost],
+    )

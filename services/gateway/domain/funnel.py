@@ -16,13 +16,13 @@ from services.gateway.domain.request import Checked
 
 def live_candidates(playbook: Playbook, checked: Checked) -> list[Fate]:
     """Return the treatments that are live at the decision's time and were asked for."""
-    request = checked.request
+    action_ids, groups = frozenset(checked.request.action_ids), frozenset(checked.request.groups)
     return [
         Fate(action_id=action_id, action=action, treatment_id=treatment_id, treatment=treatment)
         for action_id, action, treatment_id, treatment in playbook.treatments()
         if playbook.is_live(action_id, checked.decision_time)
-        and (not request.action_ids or action_id in request.action_ids)
-        and (not request.groups or action.group in request.groups)
+        and (not action_ids or action_id in action_ids)
+        and (not groups or action.group in groups)
     ]
 
 

@@ -61,6 +61,10 @@ class Unavailable(Exception):
         self.cause = cause
         self.detail = detail
 
+    def of(self, source: Source) -> Degradation:
+        """Return the degradation of a decision that has to do without ``source``."""
+        return Degradation(source=source, cause=self.cause, detail=self.detail)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:

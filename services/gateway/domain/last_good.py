@@ -6,6 +6,7 @@ from collections import OrderedDict
 from datetime import datetime, timedelta
 
 from services.gateway.domain.knowledge import Features
+from services.gateway.domain.request import LIVE_TOLERANCE
 
 
 class LastGood:
@@ -20,8 +21,14 @@ class LastGood:
         self._longest = longest
         self._features: OrderedDict[str, Features] = OrderedDict()
 
-    def keep(self, customer_id: str, features: Features) -> None:
-        """Remember features, unless newer ones are remembered."""
+    def keep(self, customer_id: str, features: Features, now: datetime) -> None:
+        """Remember features, unless newer ones are remembered.
+
+        A dry run may ask for a time to come; what it reads would stand in the way of what is read
+        until then, and is not kept.
+        """
+        if features.as_of > now + LIVE_TOLERANCE:
+            return
         known = self._features.get(customer_id)
         if known is None or known.as_of <= features.as_of:
             self._features[customer_id] = features

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from services.engine.instants import time_zone
+from services.engine import instants
 from services.engine.playbook import values
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.playbook import Playbook
@@ -20,7 +20,10 @@ LIVE_TOLERANCE: Final = timedelta(seconds=5)
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 REPEAT_WINDOW: Final = timedelta(hours=24)
+MOST_NAMES: Final = 1_000
+LONGEST_ID: Final = 128
 
+_MOST_SUGGESTIONS: Final = 20
 _DECISIONS: Final = uuid.UUID("8f0f5bb8-3f0e-5b7a-9d55-6c1f3c6f9a51")
 
 
@@ -61,12 +64,17 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionRequest:
-    """One request; ``decision_time`` is now where absent, ``max_actions`` 0 means 1."""
+    """One request; ``decision_time`` is now where absent, ``max_actions`` 0 means 1.
+
+    ``is_repeatable`` where the caller gave the ``request_id``. ``customer`` is None where the
+    caller names none; ``wrongs`` lists what the transport could not translate.
+    """
 
     decision_id: str
     request_id: str
+    is_repeatable: bool
     caller: str
-    customer: CustomerKey
+    customer: CustomerKey | None
     context: Context
     max_actions: int
     action_ids: tuple[str, ...]
@@ -75,6 +83,7 @@ class DecisionRequest:
     include_explanation: bool
     decision_time: datetime | None
     min_sequence: int
+    wrongs: tuple[Wrong, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +91,7 @@ class Checked:
     """A request that holds, with what the check has settled."""
 
     request: DecisionRequest
+    customer: CustomerKey
     decision_time: datetime
     limit: int
     context: Mapping[str, Value]
@@ -100,8 +110,13 @@ def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checke
     Raises:
         WrongRequest: with every violation.
     """
-    wrongs: list[Wrong] = []
-    _check_customer(request.customer, playbook, wrongs)
+    wrongs = list(request.wrongs)
+    if len(request.request_id) > LONGEST_ID:
+        wrongs.append(Wrong("request_id", f"must have at most {LONGEST_ID} characters"))
+    if request.customer is None:
+        wrongs.append(Wrong("customer", "must hold a customer_id or an identity"))
+    else:
+        _check_customer(request.customer, playbook, wrongs)
     if not 0 <= request.max_actions <= MOST_ACTIONS:
         wrongs.append(
             Wrong("max_actions", f"must be between 0 and {MOST_ACTIONS}, not {request.max_actions}")
@@ -112,23 +127,25 @@ def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checke
         ("action_ids", request.action_ids, playbook.actions),
         ("groups", request.groups, playbook.catalogue.groups),
     ):
+        if len(asked) > MOST_NAMES:
+            wrongs.append(Wrong(what, f"{len(asked)} names, at most {MOST_NAMES}"))
+            continue
         for index, name in enumerate(asked):
-            if name not in known:
-                text = f"not in the playbook{did_you_mean(name, known)}"
-                wrongs.append(Wrong(f"{what}[{index}]", text))
+            _check_name(f"{what}[{index}]", name, known, wrongs)
     decision_time = request.decision_time or now
     if not EARLIEST <= decision_time < LATEST:
         wrongs.append(Wrong("decision_time", "must lie from 2000 to 2100"))
     elif request.live and abs(decision_time - now) > LIVE_TOLERANCE:
         wrongs.append(Wrong("decision_time", "must lie within 5 s of now where mode is LIVE"))
     context = _check_context(request.context, playbook, wrongs)
-    zone = time_zone(request.context.time_zone)
+    zone = instants.time_zone(request.context.time_zone)
     if request.context.time_zone and zone is None:
         wrongs.append(Wrong("context.time_zone", "is no IANA time zone"))
-    if wrongs:
+    if wrongs or request.customer is None:
         raise WrongRequest(wrongs)
     return Checked(
         request=request,
+        customer=request.customer,
         decision_time=decision_time,
         limit=request.max_actions or 1,
         context=context,
@@ -140,19 +157,18 @@ def zone_of(checked: Checked, attributes: Mapping[str, Value], playbook: Playboo
     """Return the customer's time zone and its source: request, else profile, else playbook."""
     if checked.zone is not None:
         return checked.zone, "request"
-    if (zone := time_zone(str(attributes.get("time_zone", "")))) is not None:
+    if (zone := instants.time_zone(str(attributes.get("time_zone", "")))) is not None:
         return zone, "profile"
-    return ZoneInfo(playbook.head.time_zone), "playbook"
+    return instants.zone(playbook.head.time_zone), "playbook"
 
 
 def _check_customer(customer: CustomerKey, playbook: Playbook, wrongs: list[Wrong]) -> None:
     if customer.identity is None:
-        if not 1 <= len(customer.customer_id) <= 128:
-            wrongs.append(Wrong("customer.customer_id", "must have 1 to 128 characters"))
+        if not 1 <= len(customer.customer_id) <= LONGEST_ID:
+            wrongs.append(Wrong("customer.customer_id", f"must have 1 to {LONGEST_ID} characters"))
         return
     kind, value = customer.identity
-    if kind not in (known := playbook.profile.identities):
-        wrongs.append(Wrong("customer.identity.kind", f"not in the playbook{did_you_mean(kind, known)}"))
+    _check_name("customer.identity.kind", kind, playbook.profile.identities, wrongs)
     if not 1 <= len(value) <= 256:
         wrongs.append(Wrong("customer.identity.value", "must have 1 to 256 characters"))
 
@@ -160,21 +176,28 @@ def _check_customer(customer: CustomerKey, playbook: Playbook, wrongs: list[Wron
 def _check_context(context: Context, playbook: Playbook, wrongs: list[Wrong]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name in ("placement", "channel", "device", "intent"):
-        if len(word := getattr(context, name)) > 128:
-            wrongs.append(Wrong(f"context.{name}", "must have at most 128 characters"))
-        if word:
-            found[name] = word
-    if context.channel and context.channel not in (channels := playbook.head.channels):
-        wrongs.append(
-            Wrong("context.channel", f"not in the playbook{did_you_mean(context.channel, channels)}")
-        )
+        if not (word := getattr(context, name)):
+            continue
+        found[name] = word
+        if name == "channel":
+            _check_name("context.channel", word, playbook.head.channels, wrongs)
+        elif len(word) > LONGEST_ID:
+            wrongs.append(Wrong(f"context.{name}", f"must have at most {LONGEST_ID} characters"))
     for name, raw in context.attributes.items():
         place = f"context.attributes[{name}]"
-        if (declared := playbook.head.context.get(name)) is None:
-            wrongs.append(Wrong(place, f"not in the playbook{did_you_mean(name, playbook.head.context)}"))
+        if not _check_name(place, name, playbook.head.context, wrongs):
             continue
         try:
-            found[name] = values.parse(declared, raw)
+            found[name] = values.parse(playbook.head.context[name], raw)
         except ValueError as error:
             wrongs.append(Wrong(place, str(error)))
     return found
+
+
+def _check_name(place: str, name: str, known: Mapping[str, object], wrongs: list[Wrong]) -> bool:
+    if name in known:
+        return True
+    # Looking for the nearest right name costs up to a millisecond, and a caller may send thousands.
+    is_worth_it = len(wrongs) < _MOST_SUGGESTIONS and len(name) <= LONGEST_ID
+    wrongs.append(Wrong(place, "not in the playbook" + (did_you_mean(name, known) if is_worth_it else "")))
+    return False

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from services.engine.features.feature_set import FeatureSet
-from services.gateway.domain.knowledge import Cause, Model, Unavailable, Vector
+from services.engine.features.schema import fingerprint
+from services.gateway.domain.knowledge import Cause, Features, Model, Unavailable, Vector
 
 
 def verify_layout(model: Model, features: FeatureSet, declared: Mapping[str, str]) -> None:
@@ -17,13 +18,22 @@ def verify_layout(model: Model, features: FeatureSet, declared: Mapping[str, str
     ``declared`` maps feature names to definition hashes.
 
     Raises:
-        Unavailable: a feature is unknown, was redefined since training, or changed its scope.
+        Unavailable: a feature is unknown, was redefined since training, or changed its scope, or
+            the fingerprint is of another layout.
     """
+    if fingerprint(model.layout) != model.fingerprint:
+        raise Unavailable(Cause.MISMATCH, "the model's fingerprint is not that of its layout")
     for name, digest, is_candidate in model.layout:
         if name not in declared:
             raise Unavailable(Cause.MISMATCH, f'the model needs feature "{name}", which the playbook lacks')
         if features.layout([name]) != [(name, digest, is_candidate)]:
             raise Unavailable(Cause.MISMATCH, f'feature "{name}" was redefined since the model was trained')
+
+
+def candidate_values(feature_set: FeatureSet, features: Features | None, action_id: str) -> dict[str, float]:
+    """Return the candidate features of an action; without ``features`` those of the action alone."""
+    served = {} if features is None else features.candidates.get(action_id, {})
+    return {**feature_set.action_values(action_id), **served}
 
 
 def matrices(

@@ -15,10 +15,11 @@ DEFAULT_SECONDS: Final = 1.0
 class Stopwatch:
     """Times stages that do not overlap, so that they sum to no more than the total.
 
-    ``monotonic`` returns seconds.
+    ``monotonic`` returns nanoseconds. Durations are whole microseconds, rounded down: rounded
+    otherwise, short stages could sum to more than the total.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], int]) -> None:
         self._monotonic = monotonic
         self._started = monotonic()
         self.stages: dict[str, timedelta] = {}
@@ -30,12 +31,21 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.stages[name] = timedelta(seconds=self._monotonic() - started)
+            self.stages[name] = duration(self._monotonic() - started)
 
     @property
     def total(self) -> timedelta:
         """Return the time since the watch was made."""
-        return timedelta(seconds=self._monotonic() - self._started)
+        return duration(self._monotonic() - self._started)
+
+
+def duration(nanoseconds: int) -> timedelta:
+    """Return a length of time in whole microseconds, rounded down.
+
+    >>> duration(1_999)
+    datetime.timedelta(microseconds=1)
+    """
+    return timedelta(microseconds=nanoseconds // 1_000)
 
 
 def share(remaining: float | None, part: float) -> float:

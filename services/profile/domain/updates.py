@@ -16,6 +16,7 @@ from services.profile.domain.violations import (
     Invalid,
     Violation,
     check_text,
+    shorten,
     unknown,
 )
 
@@ -59,7 +60,8 @@ def check(incoming: IncomingUpdate, playbook: Playbook, now: int) -> Update | In
             parsed = None if raw is None and name in declared else values.parse(declared[name], raw)
             attributes[name] = json.dumps(parsed, ensure_ascii=False, allow_nan=False)
         except KeyError:
-            violations.append(Violation(f"attributes.{name}", unknown("attribute", name, declared)))
+            description = unknown("attribute", name, declared)
+            violations.append(Violation(f"attributes.{shorten(name)}", description))
         except ValueError as error:
             violations.append(Violation(f"attributes.{name}", str(error)))
     for index, identity in enumerate(incoming.identities):

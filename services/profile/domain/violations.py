@@ -41,8 +41,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     >>> unknown("channel", "mial", ["mail"])
     'unknown channel "mial"; did you mean "mail"?'
     """
-    shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-    return f'unknown {what} "{shown}"' + did_you_mean(shown, known)
+    return f'unknown {what} "{shorten(name)}"' + did_you_mean(shorten(name), known)
+
+
+def shorten(name: str) -> str:
+    """Cut a name that is longer than any declared one can be."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def check_text(field: str, value: str, violations: list[Violation], *, least: int, most: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SQLITE: Final = "sqlite:///"
+_CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 
 # MLflow reports its use to its makers, greets at INFO, and would wait minutes for a lost server.
@@ -72,7 +74,7 @@ class MlflowRegistry:
                 return work()
             except Exception as error:
                 # MLflow lets through whatever its stores raise: SQLAlchemy, requests, boto, OSError.
-                raise RegistryUnavailable(f"{type(error).__name__}: {error}"[:500]) from error
+                raise RegistryUnavailable(_describe(error)) from error
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, blocking)
 
@@ -130,3 +132,8 @@ class MlflowRegistry:
                     return False
                 raise
             return found.fetchone() is not None
+
+
+def _describe(error: Exception) -> str:
+    # An address in the text may hold a password.
+    return f"{type(error).__name__}: {_CREDENTIALS.sub('//***@', str(error))}"[:500]

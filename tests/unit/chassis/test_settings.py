@@ -78,6 +78,12 @@ def test_settings_are_frozen_and_hide_secrets():
         settings.port = 1
 
 
+def test_made_directly_a_wrong_value_is_not_shown_either():
+    with pytest.raises(ValueError, match="port") as refused:
+        ParcelSettings(port="s3cret")
+    assert "s3cret" not in str(refused.value)
+
+
 def test_made_directly_they_ignore_the_environment(monkeypatch):
     monkeypatch.setenv("TACT_PARCEL_PORT", "1")
     assert ParcelSettings(home=Path("here")).port == 7499

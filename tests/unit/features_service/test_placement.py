@@ -29,7 +29,7 @@ def test_each_id_is_stored_once_with_its_first_content(calls):
                 assert answer == Reused()
         stored.update(placements.fresh)
         assert placements.newest == newest
-    assert stored == {sequence: e for sequence, e in first.values()}
+    assert stored == dict(first.values())
     assert list(stored) == list(range(1, newest + 1))
 
 

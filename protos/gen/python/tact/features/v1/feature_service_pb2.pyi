@@ -236,7 +236,7 @@ class FeatureKey(_message.Message):
 
     @_builtins.property
     def action_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """action_ids ask for the candidate features of these actions as well."""
+        """action_ids ask for the candidate features of these actions as well; at most 100,000 in one call."""
 
     def __init__(
         self,
@@ -462,7 +462,7 @@ class DescribeFeaturesResponse(_message.Message):
     """sequence is the store's newest."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureDescription]:
-        """features in the order of declaration."""
+        """features by name, which is also their order in vectors."""
 
     def __init__(
         self,

@@ -83,10 +83,9 @@ class FeatureServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DescribeFeatures(self, request, context):
-        """DescribeFeatures lists every feature of the playbook with its definition hash, in the order of
-        declaration.
+        """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
 
-        Codes: none of its own.
+        Codes: UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

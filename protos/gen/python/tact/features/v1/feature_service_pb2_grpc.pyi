@@ -52,10 +52,9 @@ class FeatureServiceStub:
     REQUEST_INVALID (unknown action, bad time).
     """
     DescribeFeatures: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.DescribeFeaturesRequest, _feature_service_pb2.DescribeFeaturesResponse]
-    """DescribeFeatures lists every feature of the playbook with its definition hash, in the order of
-    declaration.
+    """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
 
-    Codes: none of its own.
+    Codes: UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 @_typing.type_check_only
@@ -82,10 +81,9 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     REQUEST_INVALID (unknown action, bad time).
     """
     DescribeFeatures: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.DescribeFeaturesRequest, _feature_service_pb2.DescribeFeaturesResponse]  # type: ignore[assignment]
-    """DescribeFeatures lists every feature of the playbook with its definition hash, in the order of
-    declaration.
+    """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
 
-    Codes: none of its own.
+    Codes: UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -127,10 +125,9 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_service_pb2.DescribeFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_service_pb2.DescribeFeaturesResponse, _abc.Awaitable[_feature_service_pb2.DescribeFeaturesResponse]]:
-        """DescribeFeatures lists every feature of the playbook with its definition hash, in the order of
-        declaration.
+        """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
 
-        Codes: none of its own.
+        Codes: UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

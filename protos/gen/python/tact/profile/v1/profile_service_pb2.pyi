@@ -131,7 +131,9 @@ class Consent(_message.Message):
     """source says where the consent was given, such as `web-form`; at most 128 characters."""
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """record_time is when they said it; the service's time where absent. At most five minutes ahead."""
+        """record_time is when they said it, in whole microseconds; the service's time where absent. At most
+        five minutes ahead, and then counted as now, so that it cannot outlive a later withdrawal.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
@@ -202,8 +204,8 @@ class ProfileUpdate(_message.Message):
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
-        """record_time is when the values became known; the service's time where absent. At most five
-        minutes ahead. A value is visible to reads as of a later time only.
+        """record_time is when the values became known, in whole microseconds; the service's time where
+        absent. At most five minutes ahead. A value is visible to reads as of a later time only.
         """
 
     def __init__(

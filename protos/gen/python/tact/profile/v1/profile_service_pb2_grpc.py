@@ -66,8 +66,9 @@ class ProfileServiceServicer:
         answers. Attributes not named keep their values; a null value makes an attribute missing from
         then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
-        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-        REQUEST_INVALID (unknown attribute or identity kind, wrong type), IDENTITY_TAKEN.
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+        IDENTITY_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,8 +78,8 @@ class ProfileServiceServicer:
         """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
         customer or identity is no error: the profile says `found: false`.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad key of the whole call, BATCH_TOO_LARGE),
-        UNAVAILABLE (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown identity kind).
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (no key, unknown identity kind).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,8 +100,9 @@ class ProfileServiceServicer:
         """RecordConsents appends consent receipts; durable before it answers, idempotent by `receipt_id`,
         and binding for every later read.
 
-        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-        REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN, IDENTIFIER_REUSED.
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+        IDENTIFIER_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

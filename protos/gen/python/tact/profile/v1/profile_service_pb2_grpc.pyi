@@ -38,15 +38,16 @@ class ProfileServiceStub:
     answers. Attributes not named keep their values; a null value makes an attribute missing from
     then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
-    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-    REQUEST_INVALID (unknown attribute or identity kind, wrong type), IDENTITY_TAKEN.
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+    IDENTITY_TAKEN.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
     customer or identity is no error: the profile says `found: false`.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad key of the whole call, BATCH_TOO_LARGE),
-    UNAVAILABLE (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown identity kind).
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (no key, unknown identity kind).
     """
     ResolveIdentities: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ResolveIdentitiesRequest, _profile_service_pb2.ResolveIdentitiesResponse]
     """ResolveIdentities tells which customer each identity belongs to. An unknown identity is no
@@ -59,8 +60,9 @@ class ProfileServiceStub:
     """RecordConsents appends consent receipts; durable before it answers, idempotent by `receipt_id`,
     and binding for every later read.
 
-    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-    REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN, IDENTIFIER_REUSED.
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+    IDENTIFIER_REUSED.
     """
 
 @_typing.type_check_only
@@ -73,15 +75,16 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     answers. Attributes not named keep their values; a null value makes an attribute missing from
     then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
-    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-    REQUEST_INVALID (unknown attribute or identity kind, wrong type), IDENTITY_TAKEN.
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+    IDENTITY_TAKEN.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
     customer or identity is no error: the profile says `found: false`.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad key of the whole call, BATCH_TOO_LARGE),
-    UNAVAILABLE (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown identity kind).
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (no key, unknown identity kind).
     """
     ResolveIdentities: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ResolveIdentitiesRequest, _profile_service_pb2.ResolveIdentitiesResponse]  # type: ignore[assignment]
     """ResolveIdentities tells which customer each identity belongs to. An unknown identity is no
@@ -94,8 +97,9 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     """RecordConsents appends consent receipts; durable before it answers, idempotent by `receipt_id`,
     and binding for every later read.
 
-    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-    REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN, IDENTIFIER_REUSED.
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+    IDENTIFIER_REUSED.
     """
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -111,8 +115,9 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         answers. Attributes not named keep their values; a null value makes an attribute missing from
         then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
-        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-        REQUEST_INVALID (unknown attribute or identity kind, wrong type), IDENTITY_TAKEN.
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+        IDENTITY_TAKEN.
         """
 
     @_abc_1.abstractmethod
@@ -124,8 +129,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
         customer or identity is no error: the profile says `found: false`.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad key of the whole call, BATCH_TOO_LARGE),
-        UNAVAILABLE (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown identity kind).
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (no key, unknown identity kind).
         """
 
     @_abc_1.abstractmethod
@@ -150,8 +155,9 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         """RecordConsents appends consent receipts; durable before it answers, idempotent by `receipt_id`,
         and binding for every later read.
 
-        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), UNAVAILABLE (STORE_UNAVAILABLE). Per item:
-        REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN, IDENTIFIER_REUSED.
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+        IDENTIFIER_REUSED.
         """
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

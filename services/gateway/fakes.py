@@ -1,0 +1,163 @@
+"""Dependencies for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import numpy as np
+
+from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
+from services.gateway.domain.request import CustomerKey
+from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged, OutcomeReport
+
+
+@dataclass(kw_only=True)
+class InMemoryProfiles:
+    """Implements ``ProfileReader``; raises ``failure`` instead while it is set."""
+
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    identities: dict[tuple[str, str], str] = field(default_factory=dict)
+    failure: Unavailable | None = None
+    as_of_times: list[datetime | None] = field(default_factory=list)
+
+    async def read(self, key: CustomerKey, as_of: datetime | None, timeout: float) -> Profile:
+        """Return what was put in; ``found`` is false for anybody else."""
+        self.as_of_times.append(as_of)
+        _fail(self.failure, timeout)
+        customer_id = key.customer_id if key.identity is None else self.identities.get(key.identity, "")
+        return self.profiles.get(customer_id, Profile(found=False))
+
+
+@dataclass(kw_only=True)
+class InMemoryFeatures:
+    """Implements ``FeatureReader``; raises ``failure`` instead while it is set.
+
+    ``customer`` and ``candidate`` hold the numbers of every customer and every action.
+    """
+
+    customer: Mapping[str, float] = field(default_factory=dict)
+    candidate: Mapping[str, float] = field(default_factory=dict)
+    sequence: int = 1
+    failure: Unavailable | None = None
+    read_customers: list[str] = field(default_factory=list)
+
+    async def read(
+        self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
+    ) -> Features:
+        """Return the same numbers for anybody."""
+        self.read_customers.append(customer_id)
+        _fail(self.failure, timeout)
+        if min_sequence > self.sequence:
+            raise Unavailable(Cause.MISMATCH, "SEQUENCE_NOT_REACHED")
+        return Features(
+            as_of=as_of,
+            sequence=self.sequence,
+            customer=self.customer,
+            ages=dict.fromkeys(self.customer, 60.0),
+            candidates=dict.fromkeys(action_ids, self.candidate),
+        )
+
+
+@dataclass(kw_only=True)
+class InMemoryScorer:
+    """Implements ``Scorer``; raises ``failure`` instead while it is set.
+
+    ``model`` is served, and ``score_row`` makes a propensity of a customer's and a candidate's
+    numbers. Vectors of another layout are a mismatch.
+    """
+
+    model: Model
+    score_row: Callable[[Vector, Vector], float] = lambda customer, candidate: 0.5
+    failure: Unavailable | None = None
+    described: int = 0
+    batches: list[tuple[Vector, Vector]] = field(default_factory=list)
+
+    async def describe(self, timeout: float) -> Model:
+        """Return the model."""
+        self.described += 1
+        _fail(self.failure, timeout)
+        return self.model
+
+    async def score(self, fingerprint: str, customer: Vector, candidates: Vector, timeout: float) -> Scores:
+        """Score row by row."""
+        _fail(self.failure, timeout)
+        if fingerprint != self.model.fingerprint:
+            raise Unavailable(Cause.MISMATCH, "SCHEMA_MISMATCH")
+        self.batches.append((np.copy(customer), np.copy(candidates)))
+        propensities = tuple(self.score_row(customer, row) for row in candidates)
+        return Scores(propensities=propensities, model_version=self.model.version)
+
+
+@dataclass(kw_only=True)
+class InMemoryLog:
+    """Implements ``DecisionLog``; neither reads nor writes while ``failure`` is set.
+
+    Appending writes ``queued`` decisions first: a queue of ``queue_limit`` is full, and takes
+    records without their trace from its half.
+    """
+
+    queue_limit: int = 10_000
+    queued: int = 0
+    failure: NotLogged | None = None
+    entries: dict[tuple[bool, str], LogEntry] = field(default_factory=dict)
+    outcomes: dict[str, OutcomeReport] = field(default_factory=dict)
+    model: Model | None = None
+
+    def find(self, decision_id: str, live: bool) -> Logged | None:
+        """Return a decision on record."""
+        self._fail()
+        entry = self.entries.get((live, decision_id))
+        if entry is None:
+            return None
+        return Logged(fingerprint=entry.fingerprint, record_time=entry.record_time, record=entry.record)
+
+    async def append(self, entry: LogEntry) -> Logged | None:
+        """Write a decision, or return the one that stands under its id."""
+        self._push_back()
+        if standing := self.find(entry.decision_id, entry.live):
+            return standing
+        if self.queued * 2 >= self.queue_limit:
+            entry = replace(entry, record=entry.without_trace)
+        self.entries[entry.live, entry.decision_id] = entry
+        return None
+
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[str]:
+        """Write outcomes and answer each."""
+        self._push_back()
+        return [self._record(outcome) for outcome in outcomes]
+
+    def last_model(self) -> Model | None:
+        """Return the model that was kept last."""
+        return None if self.failure else self.model
+
+    async def keep_model(self, model: Model) -> None:
+        """Remember a model, unless it cannot be written."""
+        if self.failure is None and self.queued < self.queue_limit:
+            self.model = model
+
+    def _record(self, outcome: OutcomeReport) -> str:
+        if (standing := self.outcomes.get(outcome.outcome_id)) is not None:
+            return "duplicate" if standing == outcome else "reused"
+        decision = self.entries.get((True, outcome.decision_id))
+        if decision is None or outcome.rank > decision.actions:
+            return "unknown"
+        self.outcomes[outcome.outcome_id] = outcome
+        return "accepted"
+
+    def _push_back(self) -> None:
+        self._fail()
+        if self.queued >= self.queue_limit:
+            raise LogFull
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+def _fail(failure: Unavailable | None, timeout: float) -> None:
+    if failure is not None:
+        raise failure
+    if timeout <= 0:
+        raise Unavailable(Cause.TIMEOUT, "no answer in time")

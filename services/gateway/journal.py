@@ -1,0 +1,94 @@
+"""Logs each decision before it is answered, and answers a repeat from what was logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tact.errors.v1 import errors_pb2
+
+from services.chassis.faults import Fault, FaultKind
+from services.gateway.domain import answer
+from services.gateway.domain.decision import Decision
+from services.gateway.domain.request import REPEAT_WINDOW, DecisionRequest
+from services.gateway.domain.timing import duration
+from services.gateway.ports import DecisionLog, Encoder, LogEntry, LogFull, Logged, NotLogged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Journal:
+    """Keeps the promise that no action leaves unlogged.
+
+    ``now`` is UTC, ``monotonic`` in nanoseconds; ``observe`` sees every new decision and how long
+    it took to log.
+    """
+
+    log: DecisionLog
+    now: Callable[[], datetime]
+    monotonic: Callable[[], int]
+    observe: Callable[[Decision, timedelta], None]
+
+    def repeated(self, request: DecisionRequest, fingerprint: str, encoder: Encoder) -> object | None:
+        """Return the stored answer of a repeated request, None for a new one.
+
+        ``fingerprint`` identifies the payload. Where the log cannot be read, appending will tell.
+
+        Raises:
+            Fault: the id was used for another request, or more than 24 hours ago.
+        """
+        if not request.is_repeatable:
+            return None
+        try:
+            standing = self.log.find(request.decision_id, request.live)
+        except NotLogged:
+            return None
+        return None if standing is None else self._stored(standing, fingerprint, encoder)
+
+    async def seal(self, decision: Decision, fingerprint: str, encoder: Encoder) -> object:
+        """Log a decision and return its answer.
+
+        Where it cannot be logged, the answer is empty and says so. Where the same request was
+        answered meanwhile, that answer stands.
+
+        Raises:
+            Fault: the log's queue is full, or the id was used meanwhile for another request.
+        """
+        started = self.monotonic()
+        request, record_time = decision.checked.request, self.now()
+        encoded = encoder.encode(decision, record_time)
+        try:
+            standing = await self.log.append(
+                LogEntry(
+                    decision_id=request.decision_id,
+                    live=request.live,
+                    customer_id=decision.customer_id,
+                    fingerprint=fingerprint,
+                    record_time=record_time,
+                    actions=len(decision.actions),
+                    record=encoded.record,
+                    without_trace=encoded.without_trace,
+                )
+            )
+        except LogFull:
+            reason = errors_pb2.ERROR_REASON_OVERLOADED
+            raise Fault(FaultKind.OVERLOADED, reason, "the decision log's queue is full") from None
+        except NotLogged as error:
+            decision = answer.silenced(decision, str(error))
+            encoded, standing = encoder.encode(decision, record_time), None
+        if standing is not None:
+            return self._stored(standing, fingerprint, encoder)
+        self.observe(decision, duration(self.monotonic() - started))
+        return encoded.response
+
+    def _stored(self, standing: Logged, fingerprint: str, encoder: Encoder) -> object:
+        if standing.fingerprint != fingerprint:
+            reason = errors_pb2.ERROR_REASON_IDENTIFIER_REUSED
+            raise Fault(FaultKind.ALREADY_EXISTS, reason, "request_id was used for another request")
+        age = self.now() - standing.record_time
+        if age > REPEAT_WINDOW:
+            reason = errors_pb2.ERROR_REASON_REQUEST_ID_EXPIRED
+            hours = int(age.total_seconds() // 3600)
+            text = f"request_id was answered {hours} hours ago; a repeat is answered for 24 hours"
+            raise Fault(FaultKind.PRECONDITION, reason, text)
+        return encoder.response(standing.record)

@@ -1,0 +1,115 @@
+"""Gives each candidate its propensity: the model's, else its group's base rate, else none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from services.engine.features.feature_set import FeatureSet
+from services.gateway.domain import answer
+from services.gateway.domain.decision import Fate
+from services.gateway.domain.knowledge import (
+    Cause,
+    Degradation,
+    Features,
+    Model,
+    Scores,
+    ServedBy,
+    Source,
+    Unavailable,
+    Vector,
+)
+from services.gateway.domain.scoring import candidate_values, matrices
+from services.gateway.domain.timing import SCORE_SHARE, share
+from services.gateway.known_model import KnownModel
+from services.gateway.ports import Scorer
+from services.gateway.resolver import Known, Remaining
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The level at which candidates got their propensities, and what the model was shown."""
+
+    served_by: ServedBy
+    model: Model | None
+    degradations: tuple[Degradation, ...] = ()
+    model_version: str = ""
+    fingerprint: str = ""
+    customer_vector: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Propensities:
+    """Scores what policies and consent left, in one call."""
+
+    feature_set: FeatureSet
+    scorer: Scorer
+    model: KnownModel
+
+    async def assign(
+        self, fates: Sequence[Fate], known: Known, computed: Mapping[str, float], remaining: Remaining
+    ) -> Scored:
+        """Make a candidate of every fate that remains; ``computed`` are profile and context features."""
+        if all(fate.removal is not None for fate in fates):
+            return Scored(served_by=ServedBy.MODEL, model=self.model.last)
+        degradations: tuple[Degradation, ...] = ()
+        if known.features is not None:
+            level = ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
+            try:
+                return await self._by_model(fates, known.features, computed, level, remaining)
+            except Unavailable as error:
+                degradations = (error.of(Source.SCORING),)
+        model = self.model.last
+        answer.assign(fates, lambda fate: None if model is None else model.prior(fate.action.group))
+        level = ServedBy.RULES if model is None else ServedBy.PRIORS
+        return Scored(served_by=level, model=model, degradations=degradations)
+
+    async def _by_model(
+        self,
+        fates: Sequence[Fate],
+        features: Features,
+        computed: Mapping[str, float],
+        level: ServedBy,
+        remaining: Remaining,
+    ) -> Scored:
+        action_ids = list(dict.fromkeys(fate.action_id for fate in fates if fate.removal is None))
+        customer = {**computed, **features.customer}
+        candidates = [candidate_values(self.feature_set, features, action_id) for action_id in action_ids]
+        model = await self.model.current(share(remaining(), SCORE_SHARE))
+        try:
+            vector, rows, scores = await self._ask(model, customer, candidates, remaining)
+        except Unavailable as error:
+            if error.cause is not Cause.MISMATCH:
+                raise
+            model = await self.model.refresh(share(remaining(), SCORE_SHARE))
+            vector, rows, scores = await self._ask(model, customer, candidates, remaining)
+        fingerprint = model.fingerprint
+        if scores.model_version != model.version:
+            # Promoted since: the layout held, so the scores stand even where the description is late.
+            with suppress(Unavailable):
+                model = await self.model.refresh(share(remaining(), SCORE_SHARE))
+        propensities = dict(zip(action_ids, scores.propensities, strict=True))
+        row_of = dict(zip(action_ids, rows, strict=True))
+        answer.assign(fates, lambda fate: propensities[fate.action_id])
+        for fate in fates:
+            if fate.candidate is not None:
+                fate.vector = row_of[fate.action_id].tobytes()
+        return Scored(
+            served_by=level,
+            model=model,
+            model_version=scores.model_version,
+            fingerprint=fingerprint,
+            customer_vector=vector.tobytes(),
+        )
+
+    async def _ask(
+        self,
+        model: Model,
+        customer: Mapping[str, float],
+        candidates: Sequence[Mapping[str, float]],
+        remaining: Remaining,
+    ) -> tuple[Vector, Vector, Scores]:
+        vector, rows = matrices(model, customer, candidates)
+        timeout = share(remaining(), SCORE_SHARE)
+        return vector, rows, await self.scorer.score(model.fingerprint, vector, rows, timeout)

@@ -1,0 +1,83 @@
+"""Reads what a decision has to know; what cannot be read becomes a degradation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.gateway.domain.knowledge import Degradation, Features, Profile, Source, Unavailable
+from services.gateway.domain.last_good import LastGood
+from services.gateway.domain.request import Checked
+from services.gateway.domain.timing import READ_SHARE, share
+from services.gateway.ports import FeatureReader, ProfileReader
+
+Remaining = Callable[[], float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What one decision could learn.
+
+    ``profile`` is None where nobody can tell whom the decision is about; ``stale`` where the
+    features are the last good ones.
+    """
+
+    profile: Profile | None
+    features: Features | None = None
+    stale: bool = False
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolver:
+    """Finds out who the customer is and what happened to them; ``now`` is UTC."""
+
+    profiles: ProfileReader
+    features: FeatureReader
+    last_good: LastGood
+    now: Callable[[], datetime]
+
+    async def resolve(self, checked: Checked, action_ids: Sequence[str], remaining: Remaining) -> Known:
+        """Read profile and features, at once where the customer's id is given."""
+        profile: Profile | Degradation
+        features: Features | Degradation | None
+        if customer_id := checked.customer.customer_id:
+            # Before Python 3.13 a TaskGroup whose child fails leaves its task marked as cancelled.
+            profile, features = await asyncio.gather(
+                self._profile(checked, remaining),
+                self._features(customer_id, checked, action_ids, remaining),
+            )
+        else:
+            profile, features = await self._profile(checked, remaining), None
+            if isinstance(profile, Profile) and profile.found:
+                features = await self._features(profile.customer_id, checked, action_ids, remaining)
+        degradations = tuple(read for read in (profile, features) if isinstance(read, Degradation))
+        if isinstance(profile, Degradation):
+            if not customer_id:
+                return Known(profile=None, degradations=degradations)
+            # Without a profile there is no consent; the rest of the decision goes on without.
+            profile = Profile(customer_id=customer_id)
+        if not isinstance(features, Degradation):
+            if features is not None and profile.found:
+                self.last_good.keep(profile.customer_id, features, self.now())
+            return Known(profile=profile, features=features, degradations=degradations)
+        last = self.last_good.get(profile.customer_id, checked.decision_time)
+        return Known(profile=profile, features=last, stale=last is not None, degradations=degradations)
+
+    async def _profile(self, checked: Checked, remaining: Remaining) -> Profile | Degradation:
+        as_of = None if checked.request.live else checked.decision_time
+        try:
+            return await self.profiles.read(checked.customer, as_of, share(remaining(), READ_SHARE))
+        except Unavailable as error:
+            return error.of(Source.PROFILE)
+
+    async def _features(
+        self, customer_id: str, checked: Checked, action_ids: Sequence[str], remaining: Remaining
+    ) -> Features | Degradation:
+        least, timeout = checked.request.min_sequence, share(remaining(), READ_SHARE)
+        try:
+            return await self.features.read(customer_id, checked.decision_time, action_ids, least, timeout)
+        except Unavailable as error:
+            return error.of(Source.FEATURES)

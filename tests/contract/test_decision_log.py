@@ -1,0 +1,386 @@
+"""What every decision log promises, and what the SQLite one adds."""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from deciding import model
+
+import services.gateway
+from services.chassis.sqlite import Database
+from services.gateway.adapters.sqlite_log import SqliteLog
+from services.gateway.fakes import InMemoryLog
+from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged, OutcomeReport
+
+MIGRATIONS = sorted((Path(services.gateway.__file__).parent / "migrations").glob("*.sql"))
+NOW = datetime(2025, 5, 14, 9, 30, 0, 123_456, tzinfo=UTC)
+QUEUE = 4
+
+
+class Fake:
+    """The log in memory."""
+
+    def __init__(self):
+        self.log = InMemoryLog(queue_limit=QUEUE)
+
+    @contextlib.asynccontextmanager
+    async def queued(self, writes):
+        """Keep so many writes waiting."""
+        self.log.queued = writes
+        yield
+        self.log.queued = 0
+
+    async def fill_disk(self):
+        self.log.failure = NotLogged("disk is full")
+
+    async def free_disk(self):
+        self.log.failure = None
+
+
+class Sqlite:
+    """The log in a file."""
+
+    def __init__(self, database):
+        self.database = database
+        self.log = SqliteLog(database)
+
+    @contextlib.asynccontextmanager
+    async def queued(self, writes):
+        is_writing, may_end = threading.Event(), threading.Event()
+
+        def hold(connection):
+            is_writing.set()
+            may_end.wait()
+
+        holding = asyncio.create_task(self.database.write(hold))
+        await asyncio.to_thread(is_writing.wait)
+        waiting = [asyncio.create_task(self.database.write(lambda connection: None)) for _ in range(writes)]
+        await asyncio.sleep(0)
+        assert self.database.queue_depth == writes
+        try:
+            yield
+        finally:
+            may_end.set()
+            await asyncio.gather(holding, *waiting)
+
+    async def fill_disk(self):
+        await self._limit("(SELECT page_count FROM pragma_page_count)")
+
+    async def free_disk(self):
+        await self._limit("1000000")
+
+    async def _limit(self, pages):
+        def limit(connection):
+            (count,) = connection.execute(f"SELECT {pages}").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {count}")
+
+        await self.database.write(limit)
+
+
+@contextlib.asynccontextmanager
+async def fake(folder):
+    yield Fake()
+
+
+@contextlib.asynccontextmanager
+async def sqlite(folder):
+    migrations = [path.read_text() for path in MIGRATIONS]
+    async with Database.open(folder / "gateway.sqlite", migrations, queue_limit=QUEUE) as database:
+        yield Sqlite(database)
+
+
+every_log = pytest.mark.parametrize("opened", [fake, sqlite])
+
+
+def entry(decision_id="d-1", **changes):
+    return replace(
+        LogEntry(
+            decision_id=decision_id,
+            live=True,
+            customer_id="anna",
+            fingerprint="f",
+            record_time=NOW,
+            actions=2,
+            record=b"whole\0record",
+            without_trace=b"short",
+        ),
+        **changes,
+    )
+
+
+def outcome(outcome_id="o-1", **changes):
+    report = OutcomeReport(
+        outcome_id=outcome_id, decision_id="d-1", rank=1, kind="ACCEPTED", outcome_time=NOW
+    )
+    return replace(report, **changes)
+
+
+def using(opened, folder, exercise):
+    async def main():
+        async with opened(folder) as held:
+            return await exercise(held)
+
+    return asyncio.run(main())
+
+
+@every_log
+def test_an_empty_log_knows_nothing(opened, tmp_path):
+    async def exercise(held):
+        assert held.log.find("d-1", live=True) is None
+        assert held.log.last_model() is None
+        assert await held.log.record_outcomes([outcome()], NOW) == ["unknown"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+@pytest.mark.parametrize("live", [True, False])
+def test_what_was_appended_is_found(opened, live, tmp_path):
+    async def exercise(held):
+        assert await held.log.append(entry(live=live)) is None
+        assert held.log.find("d-1", live) == Logged(fingerprint="f", record_time=NOW, record=b"whole\0record")
+        assert held.log.find("d-1", not live) is None
+        assert held.log.find("d-2", live) is None
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_the_first_decision_under_an_id_stands(opened, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        other = entry(fingerprint="g", record=b"other", record_time=NOW + timedelta(days=2), actions=0)
+        standing = await held.log.append(other)
+        assert standing == held.log.find("d-1", live=True)
+        assert standing.record == b"whole\0record"
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_of_concurrent_decisions_under_an_id_one_stands(opened, tmp_path):
+    async def exercise(held):
+        entries = [entry(record=bytes([number])) for number in range(QUEUE)]
+        answers = await asyncio.gather(*map(held.log.append, entries))
+        assert answers.count(None) == 1
+        winner = entries[answers.index(None)].record
+        assert {answer.record for answer in answers if answer} == {winner}
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_live_and_dry_decisions_are_kept_apart(opened, tmp_path):
+    async def exercise(held):
+        assert await held.log.append(entry(record=b"live")) is None
+        assert await held.log.append(entry(record=b"dry", live=False)) is None
+        assert held.log.find("d-1", live=True).record == b"live"
+        assert held.log.find("d-1", live=False).record == b"dry"
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+@pytest.mark.parametrize("waiting", range(QUEUE + 1))
+def test_a_queue_that_runs_full_drops_the_trace_and_then_the_decision(opened, waiting, tmp_path):
+    async def exercise(held):
+        async with held.queued(waiting):
+            if waiting == QUEUE:
+                with pytest.raises(LogFull):
+                    await held.log.append(entry())
+                with pytest.raises(LogFull):
+                    await held.log.record_outcomes([outcome()], NOW)
+                await held.log.keep_model(model())
+                return
+            appending = asyncio.create_task(held.log.append(entry()))
+            await asyncio.sleep(0)
+        assert await appending is None
+        is_crowded = waiting * 2 >= QUEUE
+        assert held.log.find("d-1", live=True).record == (b"short" if is_crowded else b"whole\0record")
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_what_could_not_be_written_is_not_on_record(opened, tmp_path):
+    big = {"record": b"r" * 100_000, "without_trace": b"s" * 100_000}
+
+    async def exercise(held):
+        await held.log.append(entry())
+        await held.fill_disk()
+        with pytest.raises(NotLogged):
+            await held.log.append(entry("d-2", **big))
+        with pytest.raises(NotLogged):
+            await held.log.record_outcomes([outcome("o" * 100_000)], NOW)
+        await held.log.keep_model(model(version="v" * 100_000))
+        await held.free_disk()
+        assert held.log.find("d-2", live=True) is None
+        assert held.log.last_model() is None
+        assert await held.log.append(entry("d-2", **big)) is None
+        assert held.log.find("d-2", live=True).record == big["record"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_each_outcome_is_answered_in_order(opened, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        await held.log.append(entry("dry", live=False))
+        answers = await held.log.record_outcomes(
+            [
+                outcome("o-1"),
+                outcome("o-1"),
+                outcome("o-1", kind="VIEWED"),
+                outcome("o-2", rank=2),
+                outcome("o-3", rank=3),
+                outcome("o-4", decision_id="nowhere"),
+                outcome("o-5", decision_id="dry"),
+                outcome("o-6", outcome_time=NOW - timedelta(microseconds=1)),
+            ],
+            NOW,
+        )
+        assert answers == [
+            "accepted",
+            "duplicate",
+            "reused",
+            "accepted",
+            "unknown",
+            "unknown",
+            "unknown",
+            "accepted",
+        ]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"decision_id": "d-2"},
+        {"decision_id": "nowhere"},
+        {"rank": 2},
+        {"kind": "VIEWED"},
+        {"outcome_time": NOW + timedelta(microseconds=1)},
+    ],
+    ids=str,
+)
+def test_an_outcome_id_stands_for_one_outcome_for_ever(opened, other, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        await held.log.append(entry("d-2"))
+        assert await held.log.record_outcomes([outcome()], NOW) == ["accepted"]
+        assert await held.log.record_outcomes([outcome(**other)], NOW) == ["reused"]
+        assert await held.log.record_outcomes([outcome()], NOW + timedelta(days=9)) == ["duplicate"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_an_outcome_that_was_unknown_may_come_again(opened, tmp_path):
+    async def exercise(held):
+        assert await held.log.record_outcomes([outcome()], NOW) == ["unknown"]
+        await held.log.append(entry())
+        assert await held.log.record_outcomes([outcome()], NOW) == ["accepted"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_the_model_kept_last_is_remembered(opened, tmp_path):
+    async def exercise(held):
+        await held.log.keep_model(model(version="1"))
+        await held.log.keep_model(model(version="2", priors={"Offers \N{SNOWMAN}": 1 / 3}))
+        assert held.log.last_model() == model(version="2", priors={"Offers \N{SNOWMAN}": 1 / 3})
+
+    using(opened, tmp_path, exercise)
+
+
+def test_a_file_outlives_its_process(tmp_path):
+    async def write(held):
+        await held.log.append(entry())
+        await held.log.record_outcomes([outcome()], NOW)
+        await held.log.keep_model(model())
+
+    async def read(held):
+        assert held.log.find("d-1", live=True).record == b"whole\0record"
+        assert await held.log.record_outcomes([outcome()], NOW) == ["duplicate"]
+        assert held.log.last_model() == model()
+
+    using(sqlite, tmp_path, write)
+    using(sqlite, tmp_path, read)
+
+
+def test_a_closed_file_logs_and_remembers_nothing(tmp_path):
+    async def main():
+        async with sqlite(tmp_path) as held:
+            await held.log.keep_model(model())
+        with pytest.raises(NotLogged):
+            held.log.find("d-1", live=True)
+        with pytest.raises(NotLogged):
+            await held.log.append(entry())
+        with pytest.raises(NotLogged):
+            await held.log.record_outcomes([outcome()], NOW)
+        await held.log.keep_model(model(version="2"))
+        assert held.log.last_model() is None
+
+    asyncio.run(main())
+
+
+def test_a_corrupt_file_is_a_log_that_cannot_be_read(tmp_path):
+    async def write(held):
+        for number in range(100):
+            await held.log.append(entry(f"d-{number}", record=bytes(2_000)))
+
+    async def read(held):
+        for live in (True, False):
+            with pytest.raises(NotLogged):
+                held.log.find("d-50", live)
+        assert held.log.last_model() is None
+
+    using(sqlite, tmp_path, write)
+    path = tmp_path / "gateway.sqlite"
+    content = bytearray(path.read_bytes())
+    content[4_096:] = b"\xff" * (len(content) - 4_096)
+    path.write_bytes(content)
+    using(sqlite, tmp_path, read)
+
+
+@pytest.mark.parametrize(
+    "description", ["", "{", "[]", "{}", '{"layout": [[1]]}', '{"layout": [], "age": 1}']
+)
+def test_a_model_that_cannot_be_read_back_is_none(description, tmp_path):
+    async def exercise(held):
+        await held.database.write(
+            lambda connection: connection.execute("INSERT INTO last_model VALUES (1, ?)", (description,))
+        )
+        assert held.log.last_model() is None
+
+    using(sqlite, tmp_path, exercise)
+
+
+def test_dry_runs_never_mix_with_what_trains(tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        await held.log.append(entry("d-2", live=False))
+
+    using(sqlite, tmp_path, exercise)
+    with contextlib.closing(sqlite3.connect(tmp_path / "gateway.sqlite")) as store:
+        assert store.execute("SELECT decision_id FROM decisions").fetchall() == [("d-1",)]
+        assert store.execute("SELECT decision_id FROM dry_run_decisions").fetchall() == [("d-2",)]
+
+
+def test_the_kept_model_is_plain_json(tmp_path):
+    async def exercise(held):
+        await held.log.keep_model(model())
+        (text,) = held.database.read.execute("SELECT description FROM last_model").fetchone()
+        assert json.loads(text)["version"] == "1"
+
+    using(sqlite, tmp_path, exercise)

@@ -1,0 +1,313 @@
+"""What is served equals what the definitions say, and nothing of it comes from the future.
+
+The definitions are spelled out a second time here, slowly and in exact fractions.
+"""
+
+import asyncio
+import math
+import struct
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import count
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tact.features.v1 import feature_service_pb2 as pb
+
+from services.chassis.inprocess import InProcessStub
+from services.engine.features.feature_set import KINDS
+from services.engine.playbook.loader import load
+from services.features.app import open_service
+from services.features.settings import FeatureSettings
+
+NOW = 1_700_000_000_000_000
+WINDOW = 10_000_000
+DAY = 86_400_000_000
+SHADES = ["pale", "deep", "dark"]
+
+FILES = {
+    "playbook.yaml": """
+name: shapes
+time_zone: UTC
+currency: EUR
+purposes: { marketing: {} }
+channels: { mail: {} }
+""",
+    "profile.yaml": "",
+    "events.yaml": """
+events:
+  order:
+    attributes:
+      amount: { type: decimal, scale: 2 }
+      pieces: { type: integer }
+      weight: { type: number }
+      gift: { type: boolean }
+      shade: { type: enum, values: [pale, deep, dark] }
+      shop: { type: string }
+  visit:
+    attributes:
+      shop: { type: string }
+""",
+    "features.yaml": """
+features:
+  orders: { kind: count, event: order }
+  orders_10s: { kind: count, event: order, window: 10s }
+  gifts_10s: { kind: count, event: order, window: 10s, where: { gift: true, pieces: 1 } }
+  visits_at_a: { kind: count, event: visit, where: { shop: a } }
+  spend: { kind: sum, event: order, attribute: amount }
+  spend_10s: { kind: sum, event: order, attribute: amount, window: 10s }
+  deep_spend: { kind: sum, event: order, attribute: amount, where: { shade: deep } }
+  pieces_10s: { kind: sum, event: order, attribute: pieces, window: 10s }
+  mean_amount: { kind: mean, event: order, attribute: amount }
+  mean_pieces_10s: { kind: mean, event: order, attribute: pieces, window: 10s }
+  last_amount: { kind: last, event: order, attribute: amount }
+  last_pieces_10s: { kind: last, event: order, attribute: pieces, window: 10s }
+  last_weight: { kind: last, event: order, attribute: weight }
+  last_gift_10s: { kind: last, event: order, attribute: gift, window: 10s }
+  last_shade: { kind: last, event: order, attribute: shade }
+  recency: { kind: recency, event: order }
+  gift_recency_10s: { kind: recency, event: order, where: { gift: true }, window: 10s }
+  shops: { kind: distinct, event: order, attribute: shop }
+  shops_10s: { kind: distinct, event: order, attribute: shop, window: 10s }
+  amounts: { kind: distinct, event: order, attribute: amount }
+  shop_share: { kind: affinity, event: order, by: shop, to: shops, attribute: amount }
+  shop_share_10s: { kind: affinity, event: order, by: shop, to: shops, window: 10s }
+  shop_spend_10s:
+    { kind: affinity, event: order, by: shop, to: shops, attribute: amount, measure: total, window: 10s }
+  shade_orders: { kind: affinity, event: order, by: shade, to: shade, measure: total }
+  id_visits: { kind: affinity, event: visit, by: shop, to: id, measure: total, where: { shop: a } }
+  id_share: { kind: affinity, event: order, by: shop, to: id }
+""",
+    "actions.yaml": """
+attributes:
+  shops: { type: weights }
+  shade: { type: enum, values: [pale, deep, dark] }
+groups: { all: {} }
+actions:
+  a:
+    { group: all, purpose: marketing, value: 1, attributes: { shops: { a: 1.0, b: 0.5 }, shade: deep },
+      treatments: { letter: { channel: mail, content: { text: a } } } }
+  b:
+    { group: all, purpose: marketing, value: 1, attributes: { shops: { c: 0.25 }, shade: dark },
+      treatments: { letter: { channel: mail, content: { text: b } } } }
+  plain:
+    { group: all, purpose: marketing, value: 1,
+      treatments: { letter: { channel: mail, content: { text: plain } } } }
+""",
+    "policies.yaml": "",
+}
+
+
+@dataclass(frozen=True)
+class Happening:
+    number: int
+    type: str
+    time: int
+    attributes: dict = field(hash=False)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The real service, and a counter that gives every example its own customers."""
+    folder = tmp_path_factory.mktemp("shapes")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    playbook = load(folder)
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        opening = open_service(FeatureSettings(home=tmp_path_factory.mktemp("home")), playbook, lambda: NOW)
+        service = runner.run(stack.enter_async_context(opening))
+        yield World(playbook, InProcessStub(service, 20.0), runner)
+        runner.run(stack.aclose())
+
+
+class World:
+    def __init__(self, playbook, stub, runner):
+        self.playbook = playbook
+        self.stub = stub
+        self.runner = runner
+        self._customers = count()
+        self.described = runner.run(stub.DescribeFeatures(pb.DescribeFeaturesRequest())).features
+
+    def new_customer(self):
+        return f"customer-{next(self._customers):08}"
+
+    def ingest(self, customer_id, happenings):
+        request = pb.IngestEventsRequest(events=[event(customer_id, h) for h in happenings])
+        response = self.runner.run(self.stub.IngestEvents(request))
+        assert all(result.HasField("accepted") for result in response.results), response
+
+    def read(self, customer_id, as_of):
+        keys = [
+            pb.FeatureKey(customer_id=customer_id, as_of_time=timestamp(t), action_ids=self.playbook.actions)
+            for t in as_of
+        ]
+        request = pb.BatchGetFeaturesRequest(customers=keys, playbook_version=self.playbook.version)
+        return [result.vectors for result in self.runner.run(self.stub.BatchGetFeatures(request)).results]
+
+
+def timestamp(micros):
+    return Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1_000)
+
+
+def event(customer_id, happening):
+    made = pb.Event(
+        event_id=f"{customer_id}-{happening.number:04}",
+        customer_id=customer_id,
+        type=happening.type,
+        event_time=timestamp(happening.time),
+    )
+    for name, value in happening.attributes.items():
+        kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
+        setattr(made.attributes[name], kind, float(value) if kind == "number_value" else value)
+    return made
+
+
+def within(definition, happenings, as_of):
+    window = definition.window
+    earliest = 0 if window is None else as_of - round(window.total_seconds() * 1_000_000)
+    return [
+        happening
+        for happening in sorted(happenings, key=lambda h: (h.time, h.number))
+        if happening.type == definition.event
+        and earliest <= happening.time < as_of
+        and all(happening.attributes.get(name) == value for name, value in definition.where.items())
+    ]
+
+
+def customer_value(definition, happenings, as_of):
+    found = within(definition, happenings, as_of)
+    given_values = [
+        h.attributes[definition.attribute]
+        for h in found
+        if getattr(definition, "attribute", None) in h.attributes
+    ]
+    match definition.kind:
+        case "count":
+            return len(found)
+        case "sum":
+            return sum(given_values, Fraction(0))
+        case "mean":
+            return sum(given_values, Fraction(0)) / len(given_values) if given_values else math.nan
+        case "distinct":
+            return len(set(given_values))
+        case "recency":
+            return Fraction(as_of - found[-1].time, DAY) if found else math.nan
+        case "last":
+            newest = given_values[-1] if given_values else math.nan
+            return SHADES.index(newest) if newest in SHADES else newest
+    raise AssertionError(definition.kind)
+
+
+def candidate_value(definition, happenings, as_of, action_id, action):
+    wanted = {action_id: 1.0} if definition.to == "id" else action.attributes.get(definition.to)
+    if wanted is None:
+        return math.nan
+    weights = {wanted: 1.0} if isinstance(wanted, str) else wanted
+    matched = whole = Fraction(0)
+    for happening in within(definition, happenings, as_of):
+        if (word := happening.attributes.get(definition.by)) is not None:
+            amount = 1 if definition.attribute is None else happening.attributes.get(definition.attribute, 0)
+            whole += amount
+            matched += Fraction(weights.get(word, 0)) * amount
+    if definition.measure == "total":
+        return matched
+    return matched / whole if whole > 0 else math.nan
+
+
+def age(definition, happenings, as_of):
+    found = within(definition, happenings, as_of)
+    return Fraction(as_of - found[-1].time, 1_000_000) if found else math.nan
+
+
+def packed(values):
+    return struct.pack(f"<{len(values)}d", *map(float, values))
+
+
+def expected(world, happenings, as_of):
+    of_customer, of_candidate = (
+        [world.playbook.features[f.name] for f in world.described if f.served and f.scope == scope]
+        for scope in (pb.FEATURE_SCOPE_CUSTOMER, pb.FEATURE_SCOPE_CANDIDATE)
+    )
+    return (
+        packed([customer_value(d, happenings, as_of) for d in of_customer]),
+        packed([age(d, happenings, as_of) for d in of_customer]),
+        packed(
+            [
+                candidate_value(d, happenings, as_of, action_id, action)
+                for action_id, action in world.playbook.actions.items()
+                for d in of_candidate
+            ]
+        ),
+    )
+
+
+def served(vectors):
+    return vectors.customer_vector, vectors.customer_ages, vectors.candidate_vectors
+
+
+def some(values):
+    return st.fixed_dictionaries({}, optional=values)
+
+
+START = NOW - 100 * WINDOW
+# Few different times, so that events fall together and onto the edges of windows.
+times = st.sampled_from(
+    [START + offset + step for offset in (0, WINDOW, 2 * WINDOW) for step in (-1, 0, 1, 7)]
+)
+cents = st.integers(-10_000, 1_000_000).map(lambda units: Fraction(units, 100))
+shops = st.sampled_from("abc")
+orders = st.tuples(
+    st.just("order"),
+    times,
+    some(
+        {
+            "amount": cents,
+            "pieces": st.integers(0, 3).map(Fraction),
+            "weight": st.floats(-1e300, 1e300),
+            "gift": st.booleans(),
+            "shade": st.sampled_from(SHADES),
+            "shop": shops,
+        }
+    ),
+)
+visits = st.tuples(st.just("visit"), times, some({"shop": shops}))
+happenings = st.lists(st.one_of(orders, visits), max_size=25).map(
+    lambda made: [Happening(number, *what) for number, what in enumerate(made)]
+)
+
+
+def test_the_playbook_here_has_every_kind(world):
+    assert {type(definition) for definition in world.playbook.features.values()} == set(KINDS)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data(), happened=happenings)
+def test_vectors_equal_the_definitions_to_the_last_bit(world, data, happened):
+    customer_id, other = world.new_customer(), world.new_customer()
+    as_of = data.draw(st.lists(times, min_size=1, max_size=3))
+    arriving = data.draw(st.permutations(happened + happened[:5]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(arriving)), max_size=2)))
+    world.ingest(other, happened[:3])
+    for start, end in zip([0, *cuts], [*cuts, len(arriving)], strict=True):
+        world.ingest(customer_id, arriving[start:end])
+        arrived = set(arriving[:end])
+        for time, vectors in zip(as_of, world.read(customer_id, as_of), strict=True):
+            assert served(vectors) == expected(world, arrived, time)
+
+
+@settings(max_examples=60, deadline=None)
+@given(happened=happenings, until=times, earlier=times)
+def test_deleting_the_future_changes_no_vector(world, happened, until, earlier):
+    with_future, without = world.new_customer(), world.new_customer()
+    past = [happening for happening in happened if happening.time < until]
+    as_of = [until, min(until, earlier)]
+    world.ingest(without, past)
+    world.ingest(with_future, past[:5])
+    world.read(with_future, as_of)
+    world.ingest(with_future, happened)
+    for whole, cut in zip(world.read(with_future, as_of), world.read(without, as_of), strict=True):
+        assert served(whole) == served(cut)

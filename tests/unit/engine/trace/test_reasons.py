@@ -1,0 +1,120 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.engine.arbitration.arbitrate import Candidate
+from services.engine.policy.engagement import Removal
+from services.engine.trace.reasons import for_action, for_silence
+
+
+def candidate(propensity=0.1, mandatory=False, value=5_000_000, cost=300_000):
+    return Candidate(
+        action_id="sale",
+        treatment_id="mail",
+        mandatory=mandatory,
+        propensity=propensity,
+        value_micros=value,
+        cost_micros=cost,
+    )
+
+
+def codes(reasons):
+    return [reason.code for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("propensity", "prior", "from_prior", "mandatory", "expected"),
+    [
+        (0.2, 0.1, False, False, ["LIKELY", "VALUE"]),
+        (0.1, 0.1, False, False, ["LIKELY", "VALUE"]),
+        (0.05, 0.1, False, False, ["UNLIKELY", "VALUE"]),
+        (0.2, None, False, False, ["LIKELY", "VALUE"]),
+        (0.0, 0.0, False, False, ["LIKELY", "VALUE"]),
+        (0.1, 0.1, True, False, ["PRIOR", "VALUE"]),
+        (None, 0.1, False, False, ["DEGRADED"]),
+        (None, None, False, True, ["MANDATORY"]),
+        (0.2, 0.1, False, True, ["MANDATORY", "LIKELY", "VALUE"]),
+        (0.2, 0.1, True, True, ["MANDATORY", "PRIOR", "VALUE"]),
+    ],
+)
+def test_an_action_says_why_it_was_chosen(propensity, prior, from_prior, mandatory, expected):
+    assert codes(for_action(candidate(propensity, mandatory), prior, from_prior, "EUR")) == expected
+
+
+def test_reasons_are_sentences_with_numbers():
+    likely, value = for_action(candidate(0.25), 0.1, False, "EUR")
+    assert (
+        likely.text == "The chance of success is estimated at 25.0%, 2.5 times the usual 10.0% of this group."
+    )
+    assert value.text == "Success is worth 5.00 EUR; the attempt costs 0.30."
+    [prior, _] = for_action(candidate(0.1), 0.1, True, "EUR")
+    assert prior.text == "The usual chance in this group is 10.0%; no score for this customer was to be had."
+    [unknown, _] = for_action(candidate(0.25), None, False, "EUR")
+    assert unknown.text == "The chance of success is estimated at 25.0%."
+
+
+@given(
+    st.none() | st.floats(0, 1),
+    st.none() | st.floats(0, 1),
+    st.booleans(),
+    st.booleans(),
+    st.integers(-(10**15), 10**15),
+)
+def test_every_action_has_reasons(propensity, prior, from_prior, mandatory, value):
+    reasons = for_action(candidate(propensity, mandatory, value), prior, from_prior, "EUR")
+    assert reasons
+    assert all(reason.text.endswith(".") for reason in reasons)
+
+
+def removal(stage, text="Why."):
+    return Removal(stage=stage, rule="r", text=text)
+
+
+def test_silence_without_any_candidate_says_so():
+    assert codes(for_silence([], None, 0, "EUR")) == ["NO_CANDIDATE"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"),
+    [
+        ("consent", "NO_CONSENT"),
+        ("eligibility", "NOT_ELIGIBLE"),
+        ("applicability", "NOT_ELIGIBLE"),
+        ("suitability", "NOT_ELIGIBLE"),
+        ("score", "DEGRADED"),
+    ],
+)
+def test_silence_names_what_each_stage_removed(stage, code):
+    [reason] = for_silence([removal(stage)], None, 0, "EUR")
+    assert (reason.code, reason.text) == (code, "Why.")
+
+
+def test_silence_says_what_doing_nothing_beat():
+    [reason] = for_silence([], candidate(0.1), 250_000, "EUR")
+    assert reason.code == "BELOW_THRESHOLD"
+    assert reason.text == (
+        "Doing nothing is better: the best candidate, sale, is worth 0.2000 EUR, not more than 0.2500."
+    )
+
+
+def test_silence_orders_its_reasons_by_stage_and_counts_equal_ones():
+    removed = [
+        removal("score"),
+        *[removal("eligibility", "B.")] * 2,
+        removal("eligibility", "A."),
+        removal("consent"),
+    ]
+    reasons = for_silence(removed, candidate(), 10**9, "EUR")
+    assert [(reason.code, reason.text) for reason in reasons[1:]] == [
+        ("NO_CONSENT", "Why."),
+        ("NOT_ELIGIBLE", "B. (2 candidates)"),
+        ("NOT_ELIGIBLE", "A."),
+        ("DEGRADED", "Why."),
+    ]
+    assert reasons[0].code == "BELOW_THRESHOLD"
+
+
+@given(st.permutations([removal("eligibility", text) for text in "ABBCCDE"]))
+def test_silence_keeps_the_three_most_frequent_texts_in_one_order(removed):
+    texts = [reason.text for reason in for_silence(removed, None, 0, "EUR")]
+    assert texts == ["B (2 candidates)", "C (2 candidates)", "A"]

@@ -1,0 +1,134 @@
+import math
+
+import pytest
+
+from services.engine.playbook.loader import load, shipped
+from services.profile.domain import times
+from services.profile.domain.identities import Identity
+from services.profile.domain.times import LATEST, MOST_AHEAD, Moment
+from services.profile.domain.updates import IncomingUpdate, Taken, Update, check, settle
+from services.profile.domain.violations import Invalid
+
+NOW = 1_510_000_000_000_000
+
+
+@pytest.fixture(scope="module")
+def playbook():
+    return load(shipped("retail"))
+
+
+def incoming(**changes):
+    fields = {
+        "customer_id": "c1",
+        "attributes": {"age_band": "25-34", "kids_count": None},
+        "identities": (Identity("loyalty_card", "4711"),),
+        "record_time": Moment(1_500_000_000, 0),
+        "source": "import",
+    }
+    return IncomingUpdate(**{**fields, **changes})
+
+
+def update(customer_id, *cards):
+    return Update(
+        customer_id=customer_id,
+        attributes={},
+        identities=tuple(Identity("loyalty_card", card) for card in cards),
+        record_time=NOW,
+        source="",
+    )
+
+
+def test_a_good_update_is_kept_as_json(playbook):
+    assert check(incoming(), playbook, NOW) == Update(
+        customer_id="c1",
+        attributes={"age_band": '"25-34"', "kids_count": "null"},
+        identities=(Identity("loyalty_card", "4711"),),
+        record_time=1_500_000_000_000_000,
+        source="import",
+    )
+
+
+def test_without_a_record_time_it_is_now(playbook):
+    assert check(incoming(record_time=None), playbook, NOW).record_time == NOW
+
+
+def test_every_violation_is_listed_at_once(playbook):
+    wrong = incoming(
+        customer_id="",
+        attributes={"age_bnd": None, "age_band": 3.0},
+        identities=(Identity("loyalty_card", ""), Identity("loyality_card", "x" * 257)),
+        record_time=Moment(0, 1),
+        source="s" * 129,
+    )
+    assert check(wrong, playbook, NOW) == Invalid(
+        (
+            ("customer_id", "must have 1 to 128 characters"),
+            ("source", "must have at most 128 characters"),
+            ("record_time", "must be in whole microseconds"),
+            ("attributes.age_bnd", 'unknown attribute "age_bnd"; did you mean "age_band"?'),
+            ("attributes.age_band", "must be a string, not a number"),
+            ("identities[0].value", "must have 1 to 256 characters"),
+            ("identities[1].kind", 'unknown identity kind "loyality_card"; did you mean "loyalty_card"?'),
+            ("identities[1].value", "must have 1 to 256 characters"),
+        )
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, True, [], {}, "26-34"])
+def test_a_value_of_another_type_is_refused(playbook, value):
+    (violation,) = check(incoming(attributes={"age_band": value}), playbook, NOW).violations
+    assert violation.field == "attributes.age_band"
+
+
+def test_characters_that_other_stores_cannot_hold_are_refused(playbook):
+    wrong = incoming(customer_id="a\0", identities=(Identity("loyalty_card", "\0"),), attributes={})
+    assert [v.field for v in check(wrong, playbook, NOW).violations] == ["customer_id", "identities[0].value"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "message"),
+    [
+        (Moment(-1, 0), "1970"),
+        (Moment(NOW // 1_000_000, 300_001_000_000), "nanos"),
+        (Moment(NOW // 1_000_000 + 301, 0), "five minutes"),
+        (Moment(253_402_300_800, 0), "9999"),
+        (Moment(1, 999), "whole microseconds"),
+        (Moment(1, -1_000), "nanos"),
+    ],
+)
+def test_absurd_record_times_are_refused(moment, message):
+    with pytest.raises(ValueError, match=message):
+        times.record_time(moment, NOW)
+
+
+def test_a_record_time_may_lie_five_minutes_ahead():
+    ahead = NOW + MOST_AHEAD
+    assert times.record_time(Moment(ahead // 1_000_000, ahead % 1_000_000 * 1_000), NOW) == ahead
+
+
+def test_reads_are_as_of_a_time_cut_to_microseconds_or_the_newest():
+    assert times.as_of(None) is None
+    assert times.as_of(Moment(1, 1_999)) == 1_000_001
+    for moment in (Moment(-1, 0), Moment(LATEST // 1_000_000, 1_000), Moment(10**17, 0)):
+        with pytest.raises(ValueError, match="must not lie"):
+            times.as_of(moment)
+
+
+def test_the_first_to_claim_an_identity_gets_it():
+    on_file = {Identity("loyalty_card", "1"): "c1"}
+    answers, claimed = settle(
+        [
+            update("c2", "2", "1"),
+            update("c3", "2", "3"),
+            update("c1", "1", "4"),
+            update("c4", "5", "3", "1"),
+            update("c4", "5"),
+            update("c5"),
+        ],
+        on_file,
+    )
+    assert answers == [Taken((1,)), None, None, Taken((1, 2)), None, None]
+    assert claimed == {
+        Identity("loyalty_card", card): owner
+        for card, owner in (("2", "c3"), ("3", "c3"), ("4", "c1"), ("5", "c4"))
+    }
