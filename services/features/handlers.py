@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.engine import moments
 from services.engine.features.feature_set import FeatureSet, Vector
 from services.engine.features.history import History
 from services.engine.playbook.playbook import Playbook
-from services.features.domain import times
+from services.engine.violations import LONGEST_ID, Invalid, InvalidRequest, Violation, check_text, unknown
 from services.features.domain.events import Event, IncomingEvent, check
 from services.features.domain.placement import Placed, Placement
-from services.features.domain.violations import Invalid, InvalidRequest, Violation, check_id, unknown
 from services.features.metrics import FeatureMetrics
 from services.features.ports import EventStore
 
@@ -26,7 +26,7 @@ class Key:
     """One customer to read, as a caller asked: nothing is checked."""
 
     customer_id: str
-    as_of_time: times.Moment | None
+    as_of_time: moments.Moment | None
     action_ids: Sequence[str]
 
 
@@ -117,10 +117,10 @@ class FeatureHandlers:
 
     async def _vectors(self, key: Key, now: int) -> Vectors | Invalid:
         violations: list[Violation] = []
-        check_id("customer_id", key.customer_id, violations)
+        check_text("customer_id", key.customer_id, violations, least=1, most=LONGEST_ID)
         as_of = now
         try:
-            as_of = times.as_of(key.as_of_time, now)
+            as_of = now if key.as_of_time is None else moments.as_of(key.as_of_time)
         except ValueError as error:
             violations.append(Violation("as_of_time", str(error)))
         for index, action_id in enumerate(key.action_ids):

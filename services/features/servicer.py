@@ -16,11 +16,11 @@ from services.chassis import faults
 from services.chassis.faults import Fault, FaultKind, batch_too_large, to_item_error
 from services.chassis.rpc import Call
 from services.engine.features.feature_set import Vector
+from services.engine.moments import Moment
 from services.engine.playbook import kinds
+from services.engine.violations import Invalid, InvalidRequest, Violation
 from services.features.domain.events import IncomingEvent
 from services.features.domain.placement import Placed
-from services.features.domain.times import Moment
-from services.features.domain.violations import Invalid, InvalidRequest, Violation
 from services.features.handlers import (
     FeatureHandlers,
     Key,

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Final, TypeVar
 
+from services.engine import moments
 from services.engine.playbook.playbook import Playbook
-from services.profile.domain import consents as consenting
-from services.profile.domain import times
-from services.profile.domain import updates as updating
-from services.profile.domain.consents import Consent, IncomingConsent, Recorded
-from services.profile.domain.identities import Identity, check_identity
-from services.profile.domain.updates import IncomingUpdate, Taken, Update
-from services.profile.domain.violations import (
+from services.engine.violations import (
     LONGEST_ID,
     Invalid,
     InvalidRequest,
     Violation,
     check_text,
 )
+from services.profile.domain import consents as consenting
+from services.profile.domain import updates as updating
+from services.profile.domain.consents import Consent, IncomingConsent, Recorded
+from services.profile.domain.identities import Identity, check_identity
+from services.profile.domain.updates import IncomingUpdate, Taken, Update
 from services.profile.metrics import ProfileMetrics
 from services.profile.ports import Profile, ProfileStore
 
@@ -78,7 +78,7 @@ class ProfileHandlers:
         return answers
 
     async def read(
-        self, keys: Sequence[Key], as_of_time: times.Moment | None
+        self, keys: Sequence[Key], as_of_time: moments.Moment | None
     ) -> list[Profile | Answer | Invalid]:
         """Read profiles; UNKNOWN where the customer or identity is.
 
@@ -86,7 +86,7 @@ class ProfileHandlers:
             InvalidRequest: the time is absurd.
         """
         try:
-            before = times.as_of(as_of_time)
+            before = None if as_of_time is None else moments.as_of(as_of_time)
         except ValueError as error:
             raise InvalidRequest(Violation("as_of_time", str(error))) from None
         answers = [await self._read(key, before) async for key in _politely(keys)]

@@ -14,12 +14,12 @@ from tact.profile.v1 import profile_service_pb2 as pb
 from services.chassis import faults
 from services.chassis.faults import Fault, FaultKind, batch_too_large, to_item_error
 from services.chassis.rpc import Call
+from services.engine.moments import Moment
 from services.engine.playbook import values
+from services.engine.violations import Invalid, InvalidRequest, Violation
 from services.profile.domain.consents import Consent, IncomingConsent, Recorded, State
 from services.profile.domain.identities import Identity
-from services.profile.domain.times import Moment
 from services.profile.domain.updates import IncomingUpdate, Taken
-from services.profile.domain.violations import Invalid, InvalidRequest, Violation
 from services.profile.handlers import Answer, Key, ProfileHandlers
 from services.profile.ports import Profile, StoreOverloaded, StoreUnavailable
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.engine import moments
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
-from services.features.domain import times
-from services.features.domain.violations import Invalid, Violation, check_id, shorten, unknown
+from services.engine.violations import LONGEST_ID, Invalid, Violation, check_text, shorten, unknown
 
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -24,7 +24,7 @@ class IncomingEvent:
     event_id: str
     customer_id: str
     type: str
-    event_time: times.Moment | None
+    event_time: moments.Moment | None
     attributes: Mapping[str, object]
 
 
@@ -45,13 +45,16 @@ class Event:
 def check(incoming: IncomingEvent, playbook: Playbook, now: int) -> Event | Invalid:
     """Check an event against the contract and the playbook, and list all that is wrong with it."""
     violations: list[Violation] = []
-    check_id("event_id", incoming.event_id, violations)
-    check_id("customer_id", incoming.customer_id, violations)
+    check_text("event_id", incoming.event_id, violations, least=1, most=LONGEST_ID)
+    check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
     event_time = 0
-    try:
-        event_time = times.event_time(incoming.event_time, now)
-    except ValueError as error:
-        violations.append(Violation("event_time", str(error)))
+    if incoming.event_time is None:
+        violations.append(Violation("event_time", "must be set"))
+    else:
+        try:
+            event_time = moments.past(incoming.event_time, now)
+        except ValueError as error:
+            violations.append(Violation("event_time", str(error)))
     known = playbook.events.events
     attributes: dict[str, Value] = {}
     if (declared := known.get(incoming.type)) is None:

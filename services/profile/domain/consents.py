@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from services.engine import moments
 from services.engine.playbook.playbook import Playbook
-from services.profile.domain import times
-from services.profile.domain.violations import (
+from services.engine.violations import (
     LONGEST_ID,
-    LONGEST_SOURCE,
     Invalid,
     Violation,
     check_text,
@@ -35,8 +34,8 @@ class IncomingConsent:
     purpose: str
     channel: str
     state: State | None
-    record_time: times.Moment | None
-    expire_time: times.Moment | None
+    record_time: moments.Moment | None
+    expire_time: moments.Moment | None
     source: str
 
 
@@ -80,7 +79,7 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
     violations: list[Violation] = []
     check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
     check_text("consent.receipt_id", incoming.receipt_id, violations, least=1, most=LONGEST_ID)
-    check_text("consent.source", incoming.source, violations, least=0, most=LONGEST_SOURCE)
+    check_text("consent.source", incoming.source, violations, least=0, most=LONGEST_ID)
     for what, name, known in (
         ("purpose", incoming.purpose, playbook.head.purposes),
         ("channel", incoming.channel, playbook.head.channels),
@@ -91,11 +90,11 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
         violations.append(Violation("consent.state", "must be GRANTED, DENIED or WITHDRAWN"))
     stated_time = expire_time = None
     try:
-        stated_time = times.record_time(incoming.record_time, now)
+        stated_time = None if incoming.record_time is None else moments.past(incoming.record_time, now)
     except ValueError as error:
         violations.append(Violation("consent.record_time", str(error)))
     try:
-        expire_time = times.exact(incoming.expire_time)
+        expire_time = None if incoming.expire_time is None else moments.exact(incoming.expire_time)
     except ValueError as error:
         violations.append(Violation("consent.expire_time", str(error)))
     if violations or incoming.state is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from services.engine.playbook.playbook import Playbook
-from services.profile.domain.violations import Violation, check_text, unknown
+from services.engine.violations import Violation, check_text, unknown
 
 LONGEST_VALUE: Final = 256
 

@@ -6,19 +6,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.engine import moments
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
-from services.profile.domain import times
-from services.profile.domain.identities import Identity, check_identity
-from services.profile.domain.violations import (
+from services.engine.violations import (
     LONGEST_ID,
-    LONGEST_SOURCE,
     Invalid,
     Violation,
     check_text,
     shorten,
     unknown,
 )
+from services.profile.domain.identities import Identity, check_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class IncomingUpdate:
     customer_id: str
     attributes: Mapping[str, object]
     identities: tuple[Identity, ...]
-    record_time: times.Moment | None
+    record_time: moments.Moment | None
     source: str
 
 
@@ -47,10 +46,10 @@ def check(incoming: IncomingUpdate, playbook: Playbook, now: int) -> Update | In
     """Check an update against the contract and the playbook, and list all that is wrong with it."""
     violations: list[Violation] = []
     check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
-    check_text("source", incoming.source, violations, least=0, most=LONGEST_SOURCE)
+    check_text("source", incoming.source, violations, least=0, most=LONGEST_ID)
     record_time = None
     try:
-        record_time = times.record_time(incoming.record_time, now)
+        record_time = None if incoming.record_time is None else moments.past(incoming.record_time, now)
     except ValueError as error:
         violations.append(Violation("record_time", str(error)))
     attributes = {}

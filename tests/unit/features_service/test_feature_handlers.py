@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
+from services.engine.violations import Invalid, InvalidRequest
 from services.features.domain.events import IncomingEvent
 from services.features.domain.placement import Placed, Reused
-from services.features.domain.times import Moment
-from services.features.domain.violations import Invalid, InvalidRequest
 from services.features.fakes import InMemoryEvents
 from services.features.handlers import FeatureHandlers, Key, PlaybookVersionUnknown, SequenceNotReached
 from services.features.metrics import FeatureMetrics

@@ -1,9 +1,9 @@
 import pytest
 
+from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
+from services.engine.violations import Invalid
 from services.profile.domain.consents import IncomingConsent, Recorded, State, check, newest, settle
-from services.profile.domain.times import Moment
-from services.profile.domain.violations import Invalid
 
 NOW = 1_510_000_000_000_000
 NOW_SECONDS = NOW // 1_000_000

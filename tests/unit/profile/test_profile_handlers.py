@@ -4,12 +4,12 @@ import itertools
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
+from services.engine.violations import Invalid, InvalidRequest
 from services.profile.domain.consents import IncomingConsent, Recorded, State
 from services.profile.domain.identities import Identity
-from services.profile.domain.times import Moment
 from services.profile.domain.updates import IncomingUpdate, Taken
-from services.profile.domain.violations import Invalid, InvalidRequest
 from services.profile.fakes import InMemoryProfiles
 from services.profile.handlers import Answer, ProfileHandlers
 from services.profile.metrics import ProfileMetrics

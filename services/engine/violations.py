@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 from services.engine.playbook.errors import did_you_mean
 
 LONGEST_ID: Final = 128
-LONGEST_SOURCE: Final = 128
 _LONGEST_NAME: Final = 64
 
 
