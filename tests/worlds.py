@@ -70,9 +70,7 @@ def register_model(folder):
         for name, digest, is_candidate in feature_set().layout(LAYOUT)
     ]
     versions = {"playbook_version": playbook().version, "feature_set_version": feature_set().version}
-    dataset = write_dataset(
-        folder / "dataset", frame, features, source="tests", as_of_time=NOON, **versions
-    )
+    dataset = write_dataset(folder / "dataset", frame, features, source="tests", as_of_time=NOON, **versions)
     fitted = fit(dataset, learned.FAST)
     bundle = folder / "bundle"
     write_bundle(bundle, fitted, dataset, outcome="bought", created_time=NOON, seed=1)
@@ -113,12 +111,13 @@ async def populate(profile, features):
                 customer_id=customer_id, attributes=kept, identities=[card], record_time=long_ago
             )
         )
-        for purpose in ("marketing", "care"):
-            for channel_name in ("email", "mail", "app"):
-                if draw.random() < 0.7:
-                    consents.append(consent(draw, customer_id, purpose, channel_name, long_ago))
-        for number in range(draw.randrange(0, 30)):
-            events.append(event(draw, customer_id, number))
+        consents += [
+            consent(draw, customer_id, purpose, channel_name, long_ago)
+            for purpose in ("marketing", "care")
+            for channel_name in ("email", "mail", "app")
+            if draw.random() < 0.7
+        ]
+        events += [event(draw, customer_id, number) for number in range(draw.randrange(0, 30))]
     answer = await profile.UpsertProfiles(profile_pb.UpsertProfilesRequest(updates=updates))
     assert all(result.customer_id for result in answer.results)
     answer = await profile.RecordConsents(profile_pb.RecordConsentsRequest(records=consents))

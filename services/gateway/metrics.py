@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from services.gateway.domain.decision import Decision
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_HOUR, _DAY = 3_600, 86_400
+_AGES = (1, 10, 60, 600, _HOUR, 6 * _HOUR, _DAY, 7 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY)
 
 
 class GatewayMetrics:
@@ -40,6 +43,12 @@ class GatewayMetrics:
             ["action", "channel"],
             registry=registry,
         )
+        self._feature_age = Histogram(
+            "tact_decision_feature_age_seconds",
+            "From the newest event behind a decision's features to its decision time.",
+            buckets=_AGES,
+            registry=registry,
+        )
         self._outcomes = Counter(
             "tact_outcomes",
             "Outcomes reported, by what became of them.",
@@ -67,7 +76,18 @@ class GatewayMetrics:
             self._actions.labels(first.action_id, first.treatment.channel).inc()
         else:
             self._actions.labels("do_nothing", "").inc()
+        if (age := _feature_age(decision)) is not None:
+            self._feature_age.observe(age)
 
     def outcome(self, verdict: str, kind: str) -> None:
         """Count one outcome: accepted, duplicate, reused, unknown or invalid."""
         self._outcomes.labels(verdict, kind.lower()).inc()
+
+
+def _feature_age(decision: Decision) -> float | None:
+    if decision.features is None:
+        return None
+    known = [age for age in decision.features.ages.values() if not math.isnan(age)]
+    # Last good features have aged since they were read.
+    since = (decision.checked.decision_time - decision.features.as_of).total_seconds()
+    return min(known) + since if known else None

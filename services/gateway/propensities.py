@@ -54,12 +54,14 @@ class Propensities:
         if all(fate.removal is not None for fate in fates):
             return Scored(served_by=ServedBy.MODEL, model=self.model.last)
         degradations: tuple[Degradation, ...] = ()
-        if known.features is not None:
-            level = ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
-            try:
+        try:
+            if known.features is not None:
+                level = ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
                 return await self._by_model(fates, known.features, computed, level, remaining)
-            except Unavailable as error:
-                degradations = (error.of(Source.SCORING),)
+            if self.model.last is None:
+                await self.model.refresh(share(remaining(), SCORE_SHARE))
+        except Unavailable as error:
+            degradations = (error.of(Source.SCORING),)
         model = self.model.last
         answer.assign(fates, lambda fate: None if model is None else model.prior(fate.action.group))
         level = ServedBy.RULES if model is None else ServedBy.PRIORS

@@ -71,7 +71,7 @@ def _request(request: pb.DecideRequest, caller: str) -> DecisionRequest:
             device=context.device,
             intent=context.intent,
             time_zone=context.time_zone,
-            attributes={name: plain(value) for name, value in context.attributes.items()},
+            attributes={name: plain(context.attributes[name]) for name in sorted(context.attributes)},
         ),
         max_actions=request.max_actions,
         action_ids=tuple(request.action_ids),

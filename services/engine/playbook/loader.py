@@ -90,7 +90,6 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         policies=checker.policies,
         rules=rules,
         environment=environment,
-        zone=zone,
         validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
     )
 

@@ -63,7 +63,6 @@ class Playbook:
     policies: PoliciesFile
     rules: tuple[CompiledRule, ...]
     environment: Environment
-    zone: ZoneInfo
     validity: Mapping[str, tuple[datetime | None, datetime | None]]
     """For each action, the instants of its first moment and of its end (exclusive)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,8 +73,8 @@ class Checker:
         """Return all that the number of a feature depends on, for its definition hash."""
         definition = self.features[name]
         inputs = [
-            attributes[attribute].model_dump(mode="json", exclude={"description"})
-            for attributes, attribute in _inputs(definition, self)
+            attributes[attribute].model_dump(mode="json", exclude={"description", *ignored})
+            for attributes, attribute, ignored in _inputs(definition, self)
             if attribute in attributes
         ]
         return {"definition": definition.model_dump(mode="json", exclude={"description"}), "inputs": inputs}
@@ -249,20 +249,23 @@ class Checker:
 
 def _inputs(
     definition: kinds.AnyFeature, checker: Checker
-) -> Iterator[tuple[Mapping[str, AttributeType], str]]:
-    """Yield the declared attributes that a feature rests on."""
+) -> Iterator[tuple[Mapping[str, AttributeType], str, Collection[str]]]:
+    """Yield the declared attributes that a feature rests on, and what of each it does not rest on.
+
+    Words that are only compared may be joined by others without changing any number.
+    """
     if isinstance(definition, kinds.ProfileFeature):
-        yield checker.profile.attributes, definition.attribute
+        yield checker.profile.attributes, definition.attribute, ()
     elif isinstance(definition, kinds.ContextFeature):
-        yield checker.head.context, definition.attribute
+        yield checker.head.context, definition.attribute, ()
     elif isinstance(definition, kinds.ActionFeature):
-        yield checker.catalogue.attributes, definition.attribute
+        yield checker.catalogue.attributes, definition.attribute, ()
     else:
         attributes = checker.events.events[definition.event].attributes
         for name in sorted(definition.where):
-            yield attributes, name
+            yield attributes, name, ("values",)
         if isinstance(definition, kinds.Affinity):
-            yield attributes, definition.by
-            yield checker.catalogue.attributes, definition.to
+            yield attributes, definition.by, ("values",)
+            yield checker.catalogue.attributes, definition.to, ("values",)
         if (attribute := getattr(definition, "attribute", None)) is not None:
-            yield attributes, attribute
+            yield attributes, attribute, ("values",) if isinstance(definition, kinds.Distinct) else ()

@@ -78,14 +78,15 @@ def read(path: FilePath, file: str) -> Document:
         raise PlaybookError([Problem(file=file, line=line, message=message)]) from None
     except yaml.YAMLError as error:
         raise PlaybookError([Problem(file=file, line=1, message=f"no valid YAML: {error}")]) from None
-    reader = _Reader(file)
+    reader = _Reader(file, most_nodes=max(len(text), _MOST_NODES))
     data = {} if node is None else reader.value(node, ())
     if reader.problems:
         raise PlaybookError(reader.problems)
     return Document(file=file, data=data, lines=reader.lines)
 
 
-_MOST_NODES = 1_000_000
+# Without aliases a file has fewer nodes than characters.
+_MOST_NODES = 100_000
 _DEEPEST = 64
 
 
@@ -111,16 +112,16 @@ class _Loader(_FastestLoader):
 
 
 class _Reader:
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, most_nodes: int) -> None:
         self.file = file
         self.lines: dict[Path, int] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
-        self._nodes = 0
+        self._nodes_left = most_nodes
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        self._nodes += 1
-        if self._nodes > _MOST_NODES or len(path) > _DEEPEST:
+        self._nodes_left -= 1
+        if self._nodes_left < 0 or len(path) > _DEEPEST:
             self._report(node, "the file grows too large or too deep by its aliases")
             raise PlaybookError(self.problems)
         self.lines.setdefault(path, node.start_mark.line + 1)

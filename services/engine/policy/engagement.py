@@ -29,24 +29,23 @@ def removals(
 
     ``values`` holds the variables of the decision, ``action_values`` adds those of one action; a
     variable without an entry is missing. A rule that stays undecided for a missing value, or ends
-    in an error, removes. An expression that reads no action is evaluated once.
+    in an error, removes. An expression is evaluated once, and once for each
+    action where it reads the action.
     """
     shared = playbook.environment.activation(values, playbook.rule_variables)
     expressions = {rule.expression for rule in playbook.rules if not rule.per_action}
     once = {expression: expression.evaluate(shared) for expression in expressions}
     removed: dict[str, Removal] = {}
     for action_id in action_ids:
-        group, own = playbook.actions[action_id].group, None
+        group, own, verdicts = playbook.actions[action_id].group, None, dict(once)
         for rule in playbook.rules:
             if not rule.concerns(action_id, group):
                 continue
-            if rule.per_action:
+            if (verdict := verdicts.get(rule.expression)) is None:
                 own = own or playbook.environment.activation(
                     {**values, **action_values(action_id)}, playbook.rule_variables
                 )
-                verdict = rule.expression.evaluate(own)
-            else:
-                verdict = once[rule.expression]
+                verdict = verdicts[rule.expression] = rule.expression.evaluate(own)
             if verdict is not True:
                 removed[action_id] = Removal(
                     stage=rule.stage, rule=rule.rule.name, text=_sentence(rule, verdict)

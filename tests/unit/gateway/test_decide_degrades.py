@@ -105,7 +105,6 @@ def test_features_that_cannot_be_read_are_replaced_by_the_last_good_ones():
 
 def test_without_features_rules_that_need_them_remove_and_the_rest_gets_base_rates():
     shop = Shop()
-    shop.log.model = model()
     shop.features.failure = DOWN
     answer = shop.decide()
     assert served_by(answer) == "PRIORS"
@@ -278,7 +277,11 @@ def test_everything_down_still_answers():
     shop.profiles.failure = shop.features.failure = shop.scorer.failure = DOWN
     answer = shop.decide()
     assert served_by(answer) == "RULES"
-    assert degradations(answer) == [("PROFILE", "UNAVAILABLE"), ("FEATURES", "UNAVAILABLE")]
+    assert degradations(answer) == [
+        ("PROFILE", "UNAVAILABLE"),
+        ("FEATURES", "UNAVAILABLE"),
+        ("SCORING", "UNAVAILABLE"),
+    ]
     assert not actions(answer) & NEEDS_CONSENT
     assert chosen(answer) == [("recall", "letter"), ("receipt", "message")]
 
@@ -286,7 +289,7 @@ def test_everything_down_still_answers():
 def test_a_deadline_that_has_passed_leaves_no_time_for_dependencies():
     shop = Shop(remaining=0.0)
     answer = shop.decide()
-    assert degradations(answer) == [("PROFILE", "TIMEOUT"), ("FEATURES", "TIMEOUT")]
+    assert degradations(answer) == [("PROFILE", "TIMEOUT"), ("FEATURES", "TIMEOUT"), ("SCORING", "TIMEOUT")]
     assert not actions(answer) & NEEDS_CONSENT
 
 

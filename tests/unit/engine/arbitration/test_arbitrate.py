@@ -178,14 +178,14 @@ def reference(candidates, threshold, limit):
     return chosen[:limit], beaten
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250)
 @given(slates(), st.sampled_from([0, 250_000, -1_000_000]) | AMOUNTS, st.integers(0, 8))
 def test_arbitration_agrees_with_picking_the_best_again_and_again(candidates, threshold, limit):
     slate = arbitrate(candidates, threshold, limit)
     assert (list(slate.ranked), slate.beaten) == reference(candidates, threshold, limit)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(slates(), st.randoms(use_true_random=False), AMOUNTS)
 def test_the_order_of_candidates_does_not_matter(candidates, random, threshold):
     other = list(candidates)
@@ -193,7 +193,7 @@ def test_the_order_of_candidates_does_not_matter(candidates, random, threshold):
     assert arbitrate(other, threshold, 5) == arbitrate(candidates, threshold, 5)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(slates(), AMOUNTS, st.integers(0, 6))
 def test_a_smaller_limit_is_a_prefix(candidates, threshold, limit):
     assert (

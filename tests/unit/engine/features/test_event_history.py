@@ -33,7 +33,7 @@ def test_events_are_kept_by_type_in_time_order_then_id():
         (13, 3, ["a", "b"]),
         (13, 2, ["b"]),
         (14, 3, ["b", "c"]),
-        (14, 2, ["b", "c"]),
+        (14, 2, ["c"]),
         (15, 2, ["c"]),
         (16, 2, []),
         (5, 100, []),
@@ -43,8 +43,6 @@ def test_a_window_holds_its_start_and_not_its_end(as_of, window, found):
     series = Series([event("a", 10), event("b", 11), event("c", 13)])
     length = None if window is None else timedelta(microseconds=window)
     start, end = series.bounds(as_of, length)
-    if as_of == 12 or as_of == 13:
-        found = [name for name in found if name != "c"]
     assert ids(series)[start:end] == found
 
 
@@ -74,6 +72,7 @@ def test_totals_are_exact_and_keep_their_units_apart():
     series = Series([event(str(number), number, x=0.1) for number in range(10)] + [event("z", 10)])
     assert series.total("x", 100, 0, 11) == 100
     assert series.total("x", 10, 0, 11) == 10
+    assert series.total("x", 1, 0, 11) == 0
     assert series.total("x", 100, 3, 4) == 10
     assert series.total("x", 100, 10, 11) == 0
     assert series.total("other", 100, 0, 11) == 0

@@ -2,7 +2,6 @@
 
 import math
 import random
-from datetime import timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -155,7 +154,7 @@ ATTRIBUTES = st.fixed_dictionaries(
         "amount": st.integers(-5_000, 100_000).map(lambda cents: cents / 100),
         "items": st.integers(-3, 4),
         "category": st.sampled_from(CATEGORIES),
-        "shop": st.sampled_from(["north", "south", "wide"]),
+        "shop": st.sampled_from(["north", "south", "wide", ""]),
         "gift": st.booleans(),
         "rating": st.floats(-5, 5),
     },
@@ -191,7 +190,7 @@ def test_every_kind_of_event_feature_is_computed():
     assert {definition["kind"] for definition in DEFINITIONS.values()} == {k.__name__.lower() for k in events}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80)
 @given(STREAMS)
 def test_customer_features_agree_with_their_definitions_to_the_last_bit(features, events):
     row = features.customer_vector(History(events), NOW)
@@ -199,7 +198,7 @@ def test_customer_features_agree_with_their_definitions_to_the_last_bit(features
         assert same(found, slow(DEFINITIONS[name], events, NOW)), (name, DEFINITIONS[name])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80)
 @given(STREAMS)
 def test_affinities_agree_with_their_definitions_to_the_last_bit(features, events):
     rows = features.candidate_vectors(History(events), NOW, list(ACTIONS))
@@ -209,7 +208,7 @@ def test_affinities_agree_with_their_definitions_to_the_last_bit(features, event
             assert same(found, expected), (action_id, DEFINITIONS[name])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(STREAMS)
 def test_ages_are_the_seconds_since_the_newest_event_of_the_window(features, events):
     ages = features.customer_ages(History(events), NOW)
@@ -218,7 +217,7 @@ def test_ages_are_the_seconds_since_the_newest_event_of_the_window(features, eve
         assert same(found, Fraction(NOW - max(newest), SECOND) if newest else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(STREAMS, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_does_not_matter(features, events, order):
     other = list(events)
@@ -226,14 +225,14 @@ def test_the_order_of_arrival_does_not_matter(features, events, order):
     assert_same_vectors(vectors(features, events), vectors(features, other))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(STREAMS)
 def test_events_at_or_after_t_change_nothing(features, events):
     past = [event for event in events if event.event_time < NOW]
     assert_same_vectors(vectors(features, events), vectors(features, past))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STREAMS, st.lists(OFFSETS, min_size=1, max_size=5))
 def test_a_history_answers_for_many_times_as_a_fresh_one_would(features, events, offsets):
     kept = History(events)
@@ -243,7 +242,7 @@ def test_a_history_answers_for_many_times_as_a_fresh_one_would(features, events,
         assert_same_vectors(served, vectors(features, events, as_of)[:2])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(STREAMS, st.integers(1, 20))
 def test_numbers_are_finite_or_missing(features, events, scale):
     large = [
@@ -308,10 +307,28 @@ def test_sums_do_not_drift(tmp_path):
     playbook = load_playbook(tmp_path)
     events = [
         StoredEvent(event_id=str(n), type="order", event_time=NOW - 1 - n, attributes={"amount": 0.1})
-        for n in range(100_000)
+        for n in range(20_000)
     ]
     row = FeatureSet(playbook).customer_vector(History(events), NOW).tolist()
-    assert dict(zip(FeatureSet(playbook).customer_names, row, strict=True))["spend_30d"] == 10_000.0
+    assert dict(zip(FeatureSet(playbook).customer_names, row, strict=True))["spend_30d"] == 2_000.0
+
+
+def test_sums_and_means_are_rounded_once(features):
+    draw = random.Random(3)
+    for _ in range(50):
+        events = [
+            StoredEvent(
+                event_id=str(n),
+                type="order",
+                event_time=NOW - 1,
+                attributes={"amount": draw.randint(1, 10**12) / 100},
+            )
+            for n in range(draw.randint(1, 30))
+        ]
+        row = features.customer_vector(History(events), NOW).tolist()
+        for name, found in zip(features.customer_names, row, strict=True):
+            if DEFINITIONS[name]["kind"] in ("sum", "mean") and not DEFINITIONS[name]["where"]:
+                assert same(found, slow(DEFINITIONS[name], events, NOW))
 
 
 def test_a_word_that_is_no_longer_declared_is_missing(features):
@@ -326,7 +343,3 @@ def test_a_word_that_is_no_longer_declared_is_missing(features):
     ]
     assert lasts
     assert all(math.isnan(row[name]) for name in lasts)
-
-
-def test_a_window_is_counted_in_microseconds():
-    assert timedelta(seconds=45) // timedelta(microseconds=1) == 45 * SECOND

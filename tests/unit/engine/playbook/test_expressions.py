@@ -382,7 +382,7 @@ WORLDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FORMULAS)
 def test_a_missing_value_is_absorbed_as_in_three_valued_logic(formula):
     text, meaning = formula
@@ -394,7 +394,7 @@ def test_a_missing_value_is_absorbed_as_in_three_valued_logic(formula):
         assert found == expression.evaluate(ENVIRONMENT.activation(world, every))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("profile.age>1&|()'\"`/ \nhasr{}[]?:known\\,", max_size=40) | st.text(max_size=20))
 def test_any_text_compiles_or_is_refused(text):
     try:

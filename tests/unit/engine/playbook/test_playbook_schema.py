@@ -249,7 +249,7 @@ def test_amounts_are_exact(tmp_path, text, micros):
     assert playbook.actions["sale"].value == micros
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(-(10**15), 10**15), st.booleans())
 def test_any_amount_of_six_decimals_is_exact(tmp_path_factory, micros, quoted):
     text = f"{Decimal(micros).scaleb(-6):f}"
@@ -346,7 +346,7 @@ def places(data, path=()):
         yield from places(value, (*path, step))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120)
 @given(st.lists(st.tuples(st.sampled_from(sorted(places(SHOP), key=str)), junk()), min_size=1, max_size=2))
 def test_any_defect_is_located_and_nothing_else_goes_wrong(tmp_path_factory, defects):
     folder = tmp_path_factory.mktemp("defect")

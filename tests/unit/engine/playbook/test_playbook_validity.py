@@ -63,7 +63,7 @@ ZONES = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(ZONES), st.dates(date(1970, 1, 2), date(2050, 1, 1)))
 def test_a_day_begins_at_its_first_moment(name, day):
     start, _ = validity_of(action(day), zone(name))
@@ -71,7 +71,7 @@ def test_a_day_begins_at_its_first_moment(name, day):
     assert (start - MICROSECOND).astimezone(zone(name)).date() < day
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(ZONES), st.dates(date(1970, 1, 2), date(2050, 1, 1)), st.integers(0, 400))
 def test_what_ends_one_day_and_begins_the_next_leaves_no_gap(name, day, length):
     later = day + timedelta(days=length)
@@ -109,6 +109,5 @@ def test_units_follow_the_scale(shop):
     assert (shop.units("order", "amount"), shop.units("order", "items")) == (100, 1)
 
 
-def test_a_playbook_knows_its_zone_and_what_its_rules_read(shop):
-    assert shop.zone.key == "Europe/Berlin"
+def test_a_playbook_knows_what_its_rules_read(shop):
     assert shop.rule_variables == {"profile.age", "feature.clicks_of_offer", "action.class"}

@@ -47,7 +47,7 @@ def other(value):
     return value + 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(random=ORDERS)
 def test_the_order_of_keys_changes_neither_version_nor_any_hash(tmp_path_factory, shop, random):
     texts = {name: json.dumps(shuffled(data, random)) for name, data in SHOP.items()}
@@ -184,11 +184,13 @@ DEFINITIONS = [
     (("events", "events", "order", "attributes", "amount", "scale", 3), {"spend_30d", "category_share"}),
     (
         ("events", "events", "order", "attributes", "category", "values", ["books", "shoes", "toys"]),
-        {"last_category", "category_share"},
+        {"last_category"},
     ),
     (("profile", "attributes", "tier", "values", ["gold", "basic"]), {"tier"}),
     (("playbook", "context", "page", "values", ["home", "basket", "search"]), {"page"}),
     (("actions", "attributes", "discount", "type", "decimal"), {"discount"}),
+    (("features", "features", "shops", "attribute", "category"), {"shops"}),
+    (("actions", "attributes", "season", {"type": "enum", "values": ["spring"]}), set()),
     (("features", "features", "orders_30d", "description", "x"), set()),
     (("features", "features", "orders_30d", "window", "720h"), set()),
     (("features", "features", "orders_30d", "where", {}), set()),
@@ -239,3 +241,39 @@ def test_changed_leaves_the_playbook_itself_alone():
     before = json.dumps(SHOP)
     changed(("playbook", "name", "other"), ("features", "features", "gifts", ...))
     assert json.dumps(SHOP) == before
+
+
+def test_another_word_of_an_enum_redefines_only_the_features_that_make_a_number_of_it(tmp_path):
+    features = {
+        "toys": {"kind": "count", "event": "order", "where": {"category": "toys"}},
+        "categories": {"kind": "distinct", "event": "order", "attribute": "category"},
+        "affinity": {"kind": "affinity", "event": "order", "by": "category", "to": "mood"},
+        "newest": {"kind": "last", "event": "order", "attribute": "category"},
+        "mood": {"kind": "action", "attribute": "mood"},
+    }
+    words = ["shoes", "books", "toys"]
+    hashes = [
+        load_playbook(
+            tmp_path / str(number),
+            ("features", "features", features),
+            ("events", "events", "order", "attributes", "category", "values", words + more),
+            ("actions", "attributes", "mood", {"type": "enum", "values": words + more}),
+            ("policies", {}),
+        ).definition_hashes
+        for number, more in enumerate(([], ["hats"]))
+    ]
+    assert {name for name in features if hashes[0][name] != hashes[1][name]} == {"newest", "mood"}
+
+
+def test_the_type_of_what_an_affinity_matches_is_meaning(tmp_path):
+    features = {"affinity": {"kind": "affinity", "event": "order", "by": "shop", "to": "kind"}}
+    hashes = [
+        load_playbook(
+            tmp_path / kind,
+            ("features", "features", features),
+            ("actions", "attributes", "kind", {"type": kind}),
+            ("policies", {}),
+        ).definition_hashes
+        for kind in ("string", "weights")
+    ]
+    assert hashes[0] != hashes[1]

@@ -165,7 +165,7 @@ WORLDS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(RULES, st.permutations(list(ACTIONS)))
 def test_removals_agree_with_each_rule_evaluated_alone(tmp_path_factory, rules, action_ids):
     playbook = write(tmp_path_factory.mktemp("rules"), rules)

@@ -285,11 +285,11 @@ class DecideRequest(_message.Message):
 
     @_builtins.property
     def action_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """action_ids restricts the candidates; empty means all. An unknown one is an error."""
+        """action_ids restricts the candidates; empty means all. An unknown one is an error; at most 1,000."""
 
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """groups restricts the candidates; empty means all. An unknown one is an error."""
+        """groups restricts the candidates; empty means all. An unknown one is an error; at most 1,000."""
 
     @_builtins.property
     def decision_time(self) -> _timestamp_pb2.Timestamp:

@@ -45,7 +45,7 @@ class DecisionRecord(_message.Message):
 
     @_builtins.property
     def response(self) -> _decision_service_pb2.DecideResponse:
-        """response as answered, explanation left out."""
+        """response as answered. An explanation is left out where the log's queue ran full."""
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
