@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# The environment's own uv, the machine's, or one fetched by pip into a folder of its own.
+# The machine's uv, or one fetched by pip into a folder of its own.
 UV = $(shell command -v uv 2>/dev/null || echo .venv/uv/bin/uv)
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python \
 	--constraint requirements.lock --build-constraint requirements.lock
@@ -36,7 +36,7 @@ check: setup ## what CI runs: linters, types, contract, generated files, then th
 
 gen: setup ## regenerate the stubs from the protos
 	@find protos/gen/python -name '*_pb2*' -delete
-	@$(call generate,protos/gen/python)
+	@$(call generate,$(CURDIR)/protos/gen/python)
 
 lock: setup ## resolve requirements.lock anew from pyproject.toml
 	@$(UV) pip compile --quiet --universal --generate-hashes --no-header --all-extras \
@@ -46,17 +46,17 @@ lock: setup ## resolve requirements.lock anew from pyproject.toml
 clean: ## remove the environment and all state of the demo
 	@rm -rf .venv .tact
 
+# Writes the stubs into an absolute folder.
 define generate
-cd protos && PATH=../$(BIN):$$PATH python -m grpc_tools.protoc -I . \
-	--python_out=$(abspath $(1)) --grpc_python_out=$(abspath $(1)) \
-	--mypy_out=quiet:$(abspath $(1)) --mypy_grpc_out=quiet:$(abspath $(1)) $(PROTOS:protos/%=%)
+cd protos && PATH="../$(BIN):$$PATH" python -m grpc_tools.protoc -I . \
+	--python_out="$(1)" --grpc_python_out="$(1)" \
+	--mypy_out="quiet:$(1)" --mypy_grpc_out="quiet:$(1)" $(PROTOS:protos/%=%)
 endef
 
 .PHONY: .check-generated
 .check-generated:
-	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && touch "$$fresh/.keep" && mkdir -p "$$fresh/tact" \
-		&& touch "$$fresh/tact/py.typed" && rm "$$fresh/.keep" \
-		&& ($(call generate,$$fresh)) \
+	@fresh="$$(mktemp -d)" && trap 'rm -rf "$$fresh"' EXIT && mkdir "$$fresh/tact" \
+		&& touch "$$fresh/tact/py.typed" && ($(call generate,$$fresh)) \
 		&& diff -r -x __pycache__ protos/gen/python "$$fresh" \
 		|| (echo "the generated stubs are stale: run make gen" >&2; exit 1)
 
@@ -64,8 +64,9 @@ endef
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| (echo "Python 3.11 or newer is needed; set PYTHON=" >&2; exit 1)
 	@$(PYTHON) -m venv .venv
-	@command -v uv >/dev/null 2>&1 || ($(PYTHON) -m venv .venv/uv && .venv/uv/bin/python -m pip install --quiet uv)
 
 .venv/installed-%: .venv/bin/python $(SOURCES)
+	@command -v uv >/dev/null 2>&1 || test -x .venv/uv/bin/uv \
+		|| ($(PYTHON) -m venv .venv/uv && .venv/uv/bin/python -m pip install --quiet uv)
 	@$(INSTALL) --editable '.[$*]'
 	@touch $@
