@@ -31,7 +31,7 @@ check: setup ## what CI runs: linters, types, contract, generated files, then th
 	@$(BIN)/mypy
 	@cd protos && ../$(BIN)/buf lint
 	@$(MAKE) --no-print-directory .check-generated
-	@$(BIN)/tact playbook check playbooks/*
+	@$(BIN)/tact playbook check playbooks/*/
 	@$(MAKE) --no-print-directory test
 
 gen: setup ## regenerate the stubs from the protos
