@@ -19,6 +19,7 @@ from services.features.ports import EventStore
 
 # Checking so many events takes a few milliseconds; then other calls have their turn.
 _EVENTS_IN_A_ROW: Final = 100
+_MOST_SUGGESTIONS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,9 @@ class FeatureHandlers:
             violations.append(Violation("as_of_time", str(error)))
         for index, action_id in enumerate(key.action_ids):
             if action_id not in (known := self.playbook.actions):
-                violations.append(Violation(f"action_ids[{index}]", unknown("action", action_id, known)))
+                # Looking for the nearest name is slow, so only the first violations get it.
+                near = known if len(violations) < _MOST_SUGGESTIONS else ()
+                violations.append(Violation(f"action_ids[{index}]", unknown("action", action_id, near)))
         if violations:
             return Invalid(tuple(violations))
         snapshot = await self._store.snapshot(key.customer_id)

@@ -10,10 +10,11 @@ from services.chassis.faults import Violation, invalid
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.playbook import Playbook
 from services.engine.trace.reasons import Reason
+from services.engine.violations import InvalidRequest
 from services.gateway.domain import answer, funnel
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import ServedBy
-from services.gateway.domain.request import Checked, DecisionRequest, WrongRequest, check, zone_of
+from services.gateway.domain.request import Checked, DecisionRequest, check, zone_of
 from services.gateway.domain.scoring import candidate_values
 from services.gateway.domain.timing import Stopwatch
 from services.gateway.journal import Journal
@@ -50,8 +51,8 @@ class DecideHandler:
             return repeated
         try:
             checked = check(request, self.playbook, self.now())
-        except WrongRequest as error:
-            raise invalid(*(Violation(wrong.field, wrong.description) for wrong in error.wrongs)) from None
+        except InvalidRequest as error:
+            raise invalid(*(Violation(*violation) for violation in error.violations)) from None
         decision = await self._make(checked, watch, remaining)
         decision = replace(decision, timings=watch.stages, total=watch.total)
         return await self.journal.seal(decision, fingerprint, encoder)

@@ -10,7 +10,8 @@ from typing import Final
 from tact.errors.v1 import errors_pb2
 
 from services.chassis.faults import Fault, FaultKind, Violation, batch_too_large, invalid
-from services.gateway.domain.request import EARLIEST, LONGEST_ID
+from services.engine.violations import LONGEST_ID
+from services.gateway.domain.request import EARLIEST
 from services.gateway.ports import DecisionLog, LogFull, NotLogged, OutcomeReport
 
 MOST_OUTCOMES: Final = 10_000

@@ -13,8 +13,9 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 
 from services.chassis.faults import Fault, to_item_error
 from services.chassis.rpc import Call
+from services.engine.violations import Violation
 from services.gateway.adapters.encoding import ProtoEncoder, plain
-from services.gateway.domain.request import Context, CustomerKey, DecisionRequest, Wrong, decision_id
+from services.gateway.domain.request import Context, CustomerKey, DecisionRequest, decision_id
 from services.gateway.handlers import DecideHandler
 from services.gateway.outcomes import OutcomeHandler, Reported
 
@@ -50,12 +51,12 @@ class DecisionServicer:
 
 
 def _request(request: pb.DecideRequest, caller: str) -> DecisionRequest:
-    wrongs = []
+    violations = []
     if request.mode not in pb.DecisionMode.values():
-        wrongs.append(Wrong("mode", f"{request.mode} is no mode"))
+        violations.append(Violation("mode", f"{request.mode} is no mode"))
     decision_time = None
     if request.HasField("decision_time") and (decision_time := _instant(request.decision_time)) is None:
-        wrongs.append(Wrong("decision_time", "must lie from 2000 to 2100"))
+        violations.append(Violation("decision_time", "must lie from 2000 to 2100"))
     live = request.mode != pb.DECISION_MODE_DRY_RUN
     request_id = request.request_id or str(uuid.uuid4())
     context = request.context
@@ -80,7 +81,7 @@ def _request(request: pb.DecideRequest, caller: str) -> DecisionRequest:
         include_explanation=request.include_explanation,
         decision_time=decision_time,
         min_sequence=request.min_sequence,
-        wrongs=tuple(wrongs),
+        violations=tuple(violations),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 from pydantic import AwareDatetime
@@ -13,6 +12,7 @@ from pydantic import AwareDatetime
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.history import History
 from services.engine.instants import instant, microseconds, time_zone
+from services.engine.instants import zone as zone_named
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.loader import load
 from services.engine.playbook.playbook import Playbook
@@ -123,7 +123,7 @@ def _values(
     action_id: str,
     time: int,
 ) -> dict[str, float]:
-    zone = time_zone(str(attributes.get("time_zone", ""))) or ZoneInfo(playbook.head.time_zone)
+    zone = time_zone(str(attributes.get("time_zone", ""))) or zone_named(playbook.head.time_zone)
     local = instant(time).astimezone(zone)
     row = features.candidate_vectors(history, time, [action_id])[0]
     return {

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from services.cli.demo.progress import Steps, bar
 from services.cli.failure import Failure
+from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.loader import load
 from training.data.completejourney import CompleteJourney
 from training.jobs import dataset, promote, train
@@ -54,7 +55,8 @@ def run(playbook: Path, home: Path, data: CompleteJourney, steps: Steps, console
 
 
 def _key(playbook: Path, data: CompleteJourney) -> str:
-    digest = hashlib.sha256(f"{data.identity} {load(playbook).version}".encode())
+    loaded = load(playbook)
+    digest = hashlib.sha256(f"{data.identity} {loaded.version} {FeatureSet(loaded).version}".encode())
     for path in sorted(CONFIGS.glob("*.yaml")):
         digest.update(path.read_bytes())
     return digest.hexdigest()

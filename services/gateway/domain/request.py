@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from services.engine import instants
@@ -14,6 +14,7 @@ from services.engine.playbook import values
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
+from services.engine.violations import LONGEST_ID, InvalidRequest, Violation, check_text
 
 MOST_ACTIONS: Final = 100
 LIVE_TOLERANCE: Final = timedelta(seconds=5)
@@ -21,25 +22,9 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 REPEAT_WINDOW: Final = timedelta(hours=24)
 MOST_NAMES: Final = 1_000
-LONGEST_ID: Final = 128
 
 _MOST_SUGGESTIONS: Final = 20
 _DECISIONS: Final = uuid.UUID("8f0f5bb8-3f0e-5b7a-9d55-6c1f3c6f9a51")
-
-
-class Wrong(NamedTuple):
-    """One field of a request that breaks the contract."""
-
-    field: str
-    description: str
-
-
-class WrongRequest(Exception):
-    """A request breaks the contract; ``wrongs`` lists every violation."""
-
-    def __init__(self, wrongs: list[Wrong]) -> None:
-        super().__init__(str(wrongs))
-        self.wrongs = wrongs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +52,7 @@ class DecisionRequest:
     """One request; ``decision_time`` is now where absent, ``max_actions`` 0 means 1.
 
     ``is_repeatable`` where the caller gave the ``request_id``. ``customer`` is None where the
-    caller names none; ``wrongs`` lists what the transport could not translate.
+    caller names none; ``violations`` lists what the transport could not translate.
     """
 
     decision_id: str
@@ -83,7 +68,7 @@ class DecisionRequest:
     include_explanation: bool
     decision_time: datetime | None
     min_sequence: int
-    wrongs: tuple[Wrong, ...] = ()
+    violations: tuple[Violation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,41 +93,40 @@ def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checke
     """Check a request against the contract and the playbook.
 
     Raises:
-        WrongRequest: with every violation.
+        InvalidRequest: with every violation.
     """
-    wrongs = list(request.wrongs)
-    if len(request.request_id) > LONGEST_ID:
-        wrongs.append(Wrong("request_id", f"must have at most {LONGEST_ID} characters"))
+    violations = list(request.violations)
+    check_text("request_id", request.request_id, violations, least=0, most=LONGEST_ID)
     if request.customer is None:
-        wrongs.append(Wrong("customer", "must hold a customer_id or an identity"))
+        violations.append(Violation("customer", "must hold a customer_id or an identity"))
     else:
-        _check_customer(request.customer, playbook, wrongs)
+        _check_customer(request.customer, playbook, violations)
     if not 0 <= request.max_actions <= MOST_ACTIONS:
-        wrongs.append(
-            Wrong("max_actions", f"must be between 0 and {MOST_ACTIONS}, not {request.max_actions}")
+        violations.append(
+            Violation("max_actions", f"must be between 0 and {MOST_ACTIONS}, not {request.max_actions}")
         )
     if request.min_sequence < 0:
-        wrongs.append(Wrong("min_sequence", "must not be negative"))
+        violations.append(Violation("min_sequence", "must not be negative"))
     for what, asked, known in (
         ("action_ids", request.action_ids, playbook.actions),
         ("groups", request.groups, playbook.catalogue.groups),
     ):
         if len(asked) > MOST_NAMES:
-            wrongs.append(Wrong(what, f"{len(asked)} names, at most {MOST_NAMES}"))
+            violations.append(Violation(what, f"{len(asked)} names, at most {MOST_NAMES}"))
             continue
         for index, name in enumerate(asked):
-            _check_name(f"{what}[{index}]", name, known, wrongs)
+            _check_name(f"{what}[{index}]", name, known, violations)
     decision_time = request.decision_time or now
     if not EARLIEST <= decision_time < LATEST:
-        wrongs.append(Wrong("decision_time", "must lie from 2000 to 2100"))
+        violations.append(Violation("decision_time", "must lie from 2000 to 2100"))
     elif request.live and abs(decision_time - now) > LIVE_TOLERANCE:
-        wrongs.append(Wrong("decision_time", "must lie within 5 s of now where mode is LIVE"))
-    context = _check_context(request.context, playbook, wrongs)
+        violations.append(Violation("decision_time", "must lie within 5 s of now where mode is LIVE"))
+    context = _check_context(request.context, playbook, violations)
     zone = instants.time_zone(request.context.time_zone)
     if request.context.time_zone and zone is None:
-        wrongs.append(Wrong("context.time_zone", "is no IANA time zone"))
-    if wrongs or request.customer is None:
-        raise WrongRequest(wrongs)
+        violations.append(Violation("context.time_zone", "is no IANA time zone"))
+    if violations or request.customer is None:
+        raise InvalidRequest(*violations)
     return Checked(
         request=request,
         customer=request.customer,
@@ -162,42 +146,42 @@ def zone_of(checked: Checked, attributes: Mapping[str, Value], playbook: Playboo
     return instants.zone(playbook.head.time_zone), "playbook"
 
 
-def _check_customer(customer: CustomerKey, playbook: Playbook, wrongs: list[Wrong]) -> None:
+def _check_customer(customer: CustomerKey, playbook: Playbook, violations: list[Violation]) -> None:
     if customer.identity is None:
-        if not 1 <= len(customer.customer_id) <= LONGEST_ID:
-            wrongs.append(Wrong("customer.customer_id", f"must have 1 to {LONGEST_ID} characters"))
+        check_text("customer.customer_id", customer.customer_id, violations, least=1, most=LONGEST_ID)
         return
     kind, value = customer.identity
-    _check_name("customer.identity.kind", kind, playbook.profile.identities, wrongs)
-    if not 1 <= len(value) <= 256:
-        wrongs.append(Wrong("customer.identity.value", "must have 1 to 256 characters"))
+    _check_name("customer.identity.kind", kind, playbook.profile.identities, violations)
+    check_text("customer.identity.value", value, violations, least=1, most=256)
 
 
-def _check_context(context: Context, playbook: Playbook, wrongs: list[Wrong]) -> dict[str, Value]:
+def _check_context(context: Context, playbook: Playbook, violations: list[Violation]) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for name in ("placement", "channel", "device", "intent"):
         if not (word := getattr(context, name)):
             continue
         found[name] = word
         if name == "channel":
-            _check_name("context.channel", word, playbook.head.channels, wrongs)
-        elif len(word) > LONGEST_ID:
-            wrongs.append(Wrong(f"context.{name}", f"must have at most {LONGEST_ID} characters"))
+            _check_name("context.channel", word, playbook.head.channels, violations)
+        else:
+            check_text(f"context.{name}", word, violations, least=0, most=LONGEST_ID)
     for name, raw in context.attributes.items():
         place = f"context.attributes[{name}]"
-        if not _check_name(place, name, playbook.head.context, wrongs):
+        if not _check_name(place, name, playbook.head.context, violations):
             continue
         try:
             found[name] = values.parse(playbook.head.context[name], raw)
         except ValueError as error:
-            wrongs.append(Wrong(place, str(error)))
+            violations.append(Violation(place, str(error)))
     return found
 
 
-def _check_name(place: str, name: str, known: Mapping[str, object], wrongs: list[Wrong]) -> bool:
+def _check_name(place: str, name: str, known: Mapping[str, object], violations: list[Violation]) -> bool:
     if name in known:
         return True
     # Looking for the nearest right name costs up to a millisecond, and a caller may send thousands.
-    is_worth_it = len(wrongs) < _MOST_SUGGESTIONS and len(name) <= LONGEST_ID
-    wrongs.append(Wrong(place, "not in the playbook" + (did_you_mean(name, known) if is_worth_it else "")))
+    is_worth_it = len(violations) < _MOST_SUGGESTIONS and len(name) <= LONGEST_ID
+    violations.append(
+        Violation(place, "not in the playbook" + (did_you_mean(name, known) if is_worth_it else ""))
+    )
     return False

@@ -1,11 +1,6 @@
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.playbooks import load_playbook
-
-# A busy machine is no defect of what is tested.
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
