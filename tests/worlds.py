@@ -35,7 +35,7 @@ from training.model.fitting import fit
 
 ROOT = Path(__file__).parents[1]
 MODEL = "tact-shop"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 240.0
 DEPENDENCIES = ("profile", "features", "scoring")
 DESCRIPTORS = {
     "profile": profile_pb.DESCRIPTOR.services_by_name["ProfileService"],

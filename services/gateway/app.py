@@ -89,6 +89,7 @@ async def open_service(settings: GatewaySettings, playbook: Playbook, stubs: Stu
     async with Database.open(path, migrations, queue_limit=settings.log_queue) as database:
         registry = CollectorRegistry()
         metrics = GatewayMetrics(registry)
+        metrics.watch_queue(lambda: database.queue_depth)
         metrics.playbook(playbook.head.name, playbook.version)
         features = FeatureSet(playbook)
         log = SqliteLog(database)
@@ -121,6 +122,7 @@ async def open_service(settings: GatewaySettings, playbook: Playbook, stubs: Stu
             servicer=DecisionServicer(decide, outcomes),
             registry=registry,
             warm_up=warm_up,
+            ready=lambda: database.is_writable,
         )
 
 

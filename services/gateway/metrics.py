@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.gateway.domain.decision import Decision
+from services.gateway.domain.knowledge import Cause, Source
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HOUR, _DAY = 3_600, 86_400
@@ -37,6 +39,10 @@ class GatewayMetrics:
             ["source", "cause"],
             registry=registry,
         )
+        for source in Source:
+            for cause in Cause:
+                # A series that begins with its first event shows no rate for it.
+                self._degradations.labels(source.name.lower(), cause.name.lower())
         self._actions = Counter(
             "tact_decision_actions",
             "Actions returned first, do_nothing included.",
@@ -55,7 +61,14 @@ class GatewayMetrics:
             ["verdict", "kind"],
             registry=registry,
         )
+        self._waiting = Gauge(
+            "tact_gateway_waiting_writes", "Writes that wait for the decision log.", registry=registry
+        )
         self._info = Gauge("tact_playbook", "The playbook in use.", ["name", "version"], registry=registry)
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Read the depth of the log's queue whenever metrics are collected."""
+        self._waiting.set_function(depth)
 
     def playbook(self, name: str, version: str) -> None:
         """Show the playbook in use."""
