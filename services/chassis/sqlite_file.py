@@ -33,6 +33,13 @@ def is_store_error(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _STORE_ERRORS
 
 
+def is_io_error(error: BaseException) -> bool:
+    """Tell a write or sync that the system failed to do."""
+    return isinstance(error, sqlite3.Error) and (
+        getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_IOERR
+    )
+
+
 def unavailable(path: Path, error: BaseException) -> StoreUnavailable:
     """Make the error of a store that failed with ``error``."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)

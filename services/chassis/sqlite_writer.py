@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis import telemetry
-from services.chassis.sqlite_file import is_store_error, unavailable
+from services.chassis.sqlite_file import is_io_error, is_store_error, unavailable
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
@@ -94,7 +94,9 @@ class Writer:
             for job in group:
                 self._apply(job)
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            if is_io_error(error):
+                self._give_up(str(error))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
@@ -125,10 +127,13 @@ class Writer:
             finally:
                 os.close(log)
         except OSError as error:
-            # The system may have dropped the pages that it could not write, so that a later
-            # sync would succeed over a hole in the log.
-            self.broken = f"the log could not be synced ({error.strerror}); restart to recover"
-            telemetry.logger.error("%s: %s", self._path.name, self.broken)
+            self._give_up(str(error.strerror))
+
+    def _give_up(self, reason: str) -> None:
+        # The system may have dropped the pages that it could not write, so that a later sync
+        # would succeed over a hole in the log.
+        self.broken = f"the log could not be synced ({reason}); restart to recover"
+        telemetry.logger.error("%s: %s", self._path.name, self.broken)
 
     def _close(self) -> None:
         if self._sync_due is not None:

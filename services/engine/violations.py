@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from services.engine.playbook.errors import did_you_mean
 
 LONGEST_ID: Final = 128
+MOST_ATTRIBUTES: Final = 200
 _LONGEST_NAME: Final = 64
 
 
@@ -34,18 +35,27 @@ class InvalidRequest(Exception):
         self.violations = violations
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> str:
+def unknown(name: str, known: Iterable[str]) -> str:
     """Say that the playbook does not declare a name, and which one is nearest.
 
-    >>> unknown("channel", "mial", ["mail"])
-    'unknown channel "mial"; did you mean "mail"?'
+    The name itself is not repeated: a caller that confuses fields may have put anything there.
+
+    >>> unknown("mial", ["mail"])
+    'not in the playbook; did you mean "mail"?'
     """
-    return f'unknown {what} "{shorten(name)}"' + did_you_mean(shorten(name), known)
+    return "not in the playbook" + did_you_mean(shorten(name), known)
 
 
 def shorten(name: str) -> str:
     """Cut a name that is longer than any declared one can be."""
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+
+
+def check_count(field: str, count: int, most: int, violations: list[Violation]) -> bool:
+    """Check how many entries a caller sent; where there are too many, they are not worth a look."""
+    if count > most:
+        violations.append(Violation(field, f"{count} entries, at most {most}"))
+    return count <= most
 
 
 def check_text(field: str, value: str, violations: list[Violation], *, least: int, most: int) -> None:

@@ -128,7 +128,7 @@ class FeatureHandlers:
             if action_id not in (known := self.playbook.actions):
                 # Looking for the nearest name is slow, so only the first violations get it.
                 near = known if len(violations) < _MOST_SUGGESTIONS else ()
-                violations.append(Violation(f"action_ids[{index}]", unknown("action", action_id, near)))
+                violations.append(Violation(f"action_ids[{index}]", unknown(action_id, near)))
         if violations:
             return Invalid(tuple(violations))
         snapshot = await self._store.snapshot(key.customer_id)

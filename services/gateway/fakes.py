@@ -9,8 +9,9 @@ from datetime import datetime
 import numpy as np
 
 from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
+from services.gateway.domain.outcomes import OutcomeReport, Verdict, settle
 from services.gateway.domain.request import CustomerKey
-from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged, OutcomeReport
+from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged
 
 
 @dataclass(kw_only=True)
@@ -123,10 +124,13 @@ class InMemoryLog:
         self.entries[entry.live, entry.decision_id] = entry
         return None
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[str]:
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
         """Write outcomes and answer each."""
         self._push_back()
-        return [self._record(outcome) for outcome in outcomes]
+        actions = {decision_id: entry.actions for (live, decision_id), entry in self.entries.items() if live}
+        verdicts, fresh = settle(outcomes, self.outcomes, actions)
+        self.outcomes.update((report.outcome_id, report) for report in fresh)
+        return verdicts
 
     def last_model(self) -> Model | None:
         """Return the model that was kept last."""
@@ -136,15 +140,6 @@ class InMemoryLog:
         """Remember a model, unless it cannot be written."""
         if self.failure is None and self.queued < self.queue_limit:
             self.model = model
-
-    def _record(self, outcome: OutcomeReport) -> str:
-        if (standing := self.outcomes.get(outcome.outcome_id)) is not None:
-            return "duplicate" if standing == outcome else "reused"
-        decision = self.entries.get((True, outcome.decision_id))
-        if decision is None or outcome.rank > decision.actions:
-            return "unknown"
-        self.outcomes[outcome.outcome_id] = outcome
-        return "accepted"
 
     def _push_back(self) -> None:
         self._fail()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from tact.errors.v1 import errors_pb2
 
-from services.chassis.faults import Fault, FaultKind, Violation, batch_too_large, invalid
-from services.engine.violations import LONGEST_ID
+from services.chassis import faults
+from services.chassis.faults import Fault, FaultKind
+from services.engine.violations import LONGEST_ID, Violation, check_text
+from services.gateway.domain.outcomes import OutcomeReport, Verdict
 from services.gateway.domain.request import EARLIEST
-from services.gateway.ports import DecisionLog, LogFull, NotLogged, OutcomeReport
+from services.gateway.ports import DecisionLog, LogFull, NotLogged
 
-MOST_OUTCOMES: Final = 10_000
 MOST_AHEAD: Final = timedelta(minutes=5)
+# Checking so many outcomes takes about a millisecond; then other calls have their turn.
+_OUTCOMES_IN_A_ROW: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +41,20 @@ class OutcomeHandler:
     now: Callable[[], datetime]
     observe: Callable[[str, str], None]
 
-    async def record(self, reports: Sequence[Reported]) -> list[bool | Fault]:
+    async def record(self, reports: Iterable[Reported]) -> list[bool | Fault]:
         """Write outcomes durably; each answer is "was a duplicate" or the fault of the item.
 
+        ``reports`` is consumed bit by bit, between which other calls run.
+
         Raises:
-            Fault: the batch is too large, the queue is full or the store cannot be written; nothing
-                is acknowledged then.
+            Fault: the queue is full or the store cannot be written; nothing is acknowledged then.
         """
-        if len(reports) > MOST_OUTCOMES:
-            raise batch_too_large("outcomes", len(reports), MOST_OUTCOMES)
         now = self.now()
-        checked = [_check(report, now) for report in reports]
+        checked: list[OutcomeReport | Fault] = []
+        for report in reports:
+            checked.append(_check(report, now))
+            if len(checked) % _OUTCOMES_IN_A_ROW == 0:
+                await asyncio.sleep(0)
         sound = [report for report in checked if isinstance(report, OutcomeReport)]
         try:
             verdicts = iter(await self.log.record_outcomes(sound, now) if sound else [])
@@ -64,7 +71,7 @@ class OutcomeHandler:
             for report in checked
         ]
 
-    def _answer(self, report: OutcomeReport, verdict: str) -> bool | Fault:
+    def _answer(self, report: OutcomeReport, verdict: Verdict) -> bool | Fault:
         self.observe(verdict, report.kind)
         if verdict == "unknown":
             reason = errors_pb2.ERROR_REASON_DECISION_UNKNOWN
@@ -81,11 +88,9 @@ class OutcomeHandler:
 
 def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
     kind, outcome_time = report.kind, report.outcome_time
-    violations = [
-        Violation(name, f"must have 1 to {LONGEST_ID} characters")
-        for name in ("outcome_id", "decision_id")
-        if not 1 <= len(getattr(report, name)) <= LONGEST_ID
-    ]
+    violations: list[Violation] = []
+    check_text("outcome_id", report.outcome_id, violations, least=1, most=LONGEST_ID)
+    check_text("decision_id", report.decision_id, violations, least=1, most=LONGEST_ID)
     if report.rank < 1:
         violations.append(Violation("rank", "must be at least 1"))
     if kind is None:
@@ -93,7 +98,7 @@ def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
     if outcome_time is None or not EARLIEST <= outcome_time <= now + MOST_AHEAD:
         violations.append(Violation("outcome_time", "must be set, from 2000 to five minutes ahead"))
     if violations or kind is None or outcome_time is None:
-        return invalid(*violations)
+        return faults.invalid(*(faults.Violation(*violation) for violation in violations))
     return OutcomeReport(
         outcome_id=report.outcome_id,
         decision_id=report.decision_id,

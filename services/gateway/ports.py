@@ -9,6 +9,7 @@ from typing import Protocol
 
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import Features, Model, Profile, Scores, Vector
+from services.gateway.domain.outcomes import OutcomeReport, Verdict
 from services.gateway.domain.request import CustomerKey
 
 
@@ -65,17 +66,6 @@ class Logged:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeReport:
-    """One outcome; ``kind`` is the name of the enum value without prefix."""
-
-    outcome_id: str
-    decision_id: str
-    rank: int
-    kind: str
-    outcome_time: datetime
-
-
 class NotLogged(Exception):
     """A decision could not be written; nothing of it is on record."""
 
@@ -107,8 +97,8 @@ class DecisionLog(Protocol):
         """
         ...
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[str]:
-        """Write outcomes durably; answer each with ``accepted``, ``duplicate``, ``reused`` or ``unknown``.
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
+        """Write outcomes durably, and answer each in order.
 
         Raises:
             LogFull: the queue is full.

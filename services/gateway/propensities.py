@@ -52,7 +52,7 @@ class Propensities:
     ) -> Scored:
         """Make a candidate of every fate that remains; ``computed`` are profile and context features."""
         if all(fate.removal is not None for fate in fates):
-            return Scored(served_by=ServedBy.MODEL, model=self.model.last)
+            return Scored(served_by=self._level_of_silence(known), model=self.model.last)
         degradations: tuple[Degradation, ...] = ()
         try:
             if known.features is not None:
@@ -66,6 +66,14 @@ class Propensities:
         answer.assign(fates, lambda fate: None if model is None else model.prior(fate.action.group))
         level = ServedBy.RULES if model is None else ServedBy.PRIORS
         return Scored(served_by=level, model=model, degradations=degradations)
+
+    def _level_of_silence(self, known: Known) -> ServedBy:
+        """Return the level of an answer that policies and consent left nothing to score for."""
+        if any(lost.source is Source.PROFILE for lost in known.degradations):
+            return ServedBy.NOTHING
+        if known.features is not None:
+            return ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
+        return ServedBy.RULES if self.model.last is None else ServedBy.PRIORS
 
     async def _by_model(
         self,

@@ -60,7 +60,9 @@ class Resolver:
             # Without a profile there is no consent; the rest of the decision goes on without.
             profile = Profile(customer_id=customer_id)
         if not isinstance(features, Degradation):
-            if features is not None and profile.found:
+            # A request for some actions only would leave the others without their features.
+            is_whole = not (checked.request.action_ids or checked.request.groups)
+            if features is not None and profile.found and is_whole:
                 self.last_good.keep(profile.customer_id, features, self.now())
             return Known(profile=profile, features=features, degradations=degradations)
         last = self.last_good.get(profile.customer_id, checked.decision_time)

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tact.decision.v1 import decision_service_pb2 as pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
-from services.chassis.faults import Fault, to_item_error
+from services.chassis.faults import Fault, batch_too_large, to_item_error
 from services.chassis.rpc import Call
 from services.engine.violations import Violation
 from services.gateway.adapters.encoding import ProtoEncoder, plain
@@ -19,6 +19,7 @@ from services.gateway.domain.request import Context, CustomerKey, DecisionReques
 from services.gateway.handlers import DecideHandler
 from services.gateway.outcomes import OutcomeHandler, Reported
 
+MOST_OUTCOMES: Final = 10_000
 _KINDS: Final = {kind: name.removeprefix("OUTCOME_KIND_") for name, kind in pb.OutcomeKind.items() if kind}
 
 
@@ -39,7 +40,9 @@ class DecisionServicer:
         self, request: pb.RecordOutcomesRequest, call: Call
     ) -> pb.RecordOutcomesResponse:
         """Record a batch of outcomes."""
-        answers = await self._outcomes.record([_outcome(outcome) for outcome in request.outcomes])
+        if len(request.outcomes) > MOST_OUTCOMES:
+            raise batch_too_large("outcomes", len(request.outcomes), MOST_OUTCOMES)
+        answers = await self._outcomes.record(map(_outcome, request.outcomes))
         return pb.RecordOutcomesResponse(
             results=[
                 pb.RecordOutcomeResult(error=to_item_error(answer))

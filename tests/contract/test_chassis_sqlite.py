@@ -378,6 +378,15 @@ def test_a_durable_write_that_cannot_be_synced_is_not_acknowledged(tmp_path):
         assert process.communicate()[0].split() == ["StoreUnavailable"] * 5
 
 
+def test_after_one_failed_sync_of_a_durable_write_nothing_more_is_acknowledged(tmp_path):
+    failing = ("-e", "inject=fdatasync,fsync:error=EIO:when=3")
+    with traced("durable", tmp_path / "a.db", *SYNCS_AND_WRITES, *failing) as (process, _):
+        answers = process.communicate()[0].split()
+    assert len(answers) == 5
+    first = answers.index("StoreUnavailable")
+    assert answers[first:] == ["StoreUnavailable"] * (5 - first)
+
+
 def test_after_a_late_sync_failed_nothing_more_is_acknowledged(tmp_path):
     # The first sync of the thread is SQLite's own, for the header of a new log.
     failing = ("-e", "inject=fdatasync,fsync:error=EIO:when=2+")

@@ -15,8 +15,9 @@ from deciding import model
 import services.gateway
 from services.chassis.sqlite import Database
 from services.gateway.adapters.sqlite_log import SqliteLog
+from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.fakes import InMemoryLog
-from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged, OutcomeReport
+from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged
 
 MIGRATIONS = sorted((Path(services.gateway.__file__).parent / "migrations").glob("*.sql"))
 NOW = datetime(2025, 5, 14, 9, 30, 0, 123_456, tzinfo=UTC)

@@ -188,14 +188,14 @@ def test_one_bad_event_does_not_fail_the_others(ask):
     assert first.error.reason == errors_pb2.ERROR_REASON_REQUEST_INVALID
     assert violations(first.error) == {
         "event_time": "must lie at most five minutes ahead",
-        "attributes.amonut": 'unknown attribute "amonut"; did you mean "amount"?',
+        "attributes.amonut": 'not in the playbook; did you mean "amount"?',
         "attributes.quantity": "must be finite",
     }
     assert violations(second.error) == {
         "event_id": "must have 1 to 128 characters",
         "customer_id": "must have 1 to 128 characters",
         "event_time": "must be set",
-        "type": 'unknown event type "purchas"; did you mean "purchase"?',
+        "type": 'not in the playbook; did you mean "purchase"?',
     }
     assert response.sequence == 2
 

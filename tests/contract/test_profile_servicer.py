@@ -257,7 +257,7 @@ def test_one_bad_update_does_not_fail_the_others(ask):
     assert violations(wrong.error) == {
         "customer_id": "must have 1 to 128 characters",
         "record_time": "must lie at most five minutes ahead",
-        "attributes.age_bnd": 'unknown attribute "age_bnd"; did you mean "age_band"?',
+        "attributes.age_bnd": 'not in the playbook; did you mean "age_band"?',
         "attributes.age_band": "must be a string, not a number",
         "attributes.kids_count": "must be a string, not a number",
     }
@@ -286,13 +286,27 @@ def test_a_withdrawal_binds_the_next_read(ask):
     ]
 
 
+@pytest.mark.parametrize("state", [pb.CONSENT_STATE_WITHDRAWN, pb.CONSENT_STATE_DENIED])
+def test_a_refusal_from_a_slow_clock_binds_what_was_granted_before_it_arrived(ask, state):
+    async def main(stub, service):
+        await stub.UpsertProfiles(upsert(update()))
+        await stub.RecordConsents(record(consent("r1")))
+        await stub.RecordConsents(record(consent("r2", state, record_time=at(30))))
+        read = await stub.BatchGetProfiles(get("c1"))
+        return [(c.receipt_id, c.state) for c in read.results[0].profile.consents]
+
+    assert ask(main) == [("r2", state)]
+
+
 def test_consents_are_read_as_of_a_time_expired_ones_included(ask):
-    sent = consent("r1", record_time=at(100), expire_time=at(90), source="web-form")
+    sent = consent("r1", record_time=at(1_000), expire_time=at(900), source="web-form")
 
     async def main(stub, service):
         await stub.UpsertProfiles(upsert(update()))
-        await stub.RecordConsents(record(sent, consent("r2", pb.CONSENT_STATE_WITHDRAWN, record_time=at(50))))
-        reads = [await stub.BatchGetProfiles(get("c1", as_of_time=at(ago))) for ago in (100, 60, 50, 49)]
+        await stub.RecordConsents(
+            record(sent, consent("r2", pb.CONSENT_STATE_WITHDRAWN, record_time=at(500)))
+        )
+        reads = [await stub.BatchGetProfiles(get("c1", as_of_time=at(ago))) for ago in (1_000, 600, 500, 499)]
         return [list(read.results[0].profile.consents) for read in reads]
 
     before, granted, still_granted, withdrawn = ask(main)
@@ -329,8 +343,8 @@ def test_a_bad_consent_names_its_fields(ask):
     first, second, empty = ask(main).results
     assert violations(first.error) == {
         "consent.receipt_id": "must have 1 to 128 characters",
-        "consent.purpose": 'unknown purpose "marketin"; did you mean "marketing"?',
-        "consent.channel": 'unknown channel "mial"; did you mean "mail"?',
+        "consent.purpose": 'not in the playbook; did you mean "marketing"?',
+        "consent.channel": 'not in the playbook; did you mean "mail"?',
         "consent.state": "must be GRANTED, DENIED or WITHDRAWN",
         "consent.record_time": "must lie at most five minutes ahead",
     }

@@ -38,8 +38,11 @@ async def run(data: CompleteJourney, ports: Mapping[str, int], steps: Steps, con
         profile = GrpcStub(to_profile, _PROFILES, TIMEOUT_SECONDS)
         features = GrpcStub(to_features, _FEATURES, TIMEOUT_SECONDS)
         known = await features.DescribeFeatures(features_pb.DescribeFeaturesRequest())
+        mailed = sorted({str(household) for household in data.mailings["household_id"]})
+        last = profile_pb.BatchGetProfilesRequest(customers=[profile_pb.CustomerKey(customer_id=mailed[-1])])
+        on_file = (await profile.BatchGetProfiles(last)).results[0].profile
         done = steps.result("ingest", data.identity)
-        if done is not None and known.sequence >= int(done):
+        if done is not None and known.sequence >= int(done) and on_file.consents:
             console.print(f"events are ingested already: {done}")
             return
         with bar(console) as progress:
@@ -54,7 +57,6 @@ async def run(data: CompleteJourney, ports: Mapping[str, int], steps: Steps, con
                     progress.advance(task, sum(len(batch) for batch in batches))
 
             await send("Profiles", profiles, lambda batch: _upsert(profile, batch))
-            mailed = sorted({str(household) for household in data.mailings["household_id"]})
             await send("Consents (synthetic)", mailed, lambda batch: _consent(profile, batch))
             await send("Events", events, lambda batch: _ingest(features, batch))
         steps.finish("ingest", data.identity, str(len(events)))

@@ -19,8 +19,8 @@ from training.jobs.config import load_config
 CONFIGS = Path(train.__file__).parents[1] / "configs" / "retail"
 
 
-def run(playbook: Path, home: Path, data: CompleteJourney, steps: Steps, console: Console) -> str:
-    """Return the version of the promoted model.
+def run(playbook: Path, home: Path, data: CompleteJourney, steps: Steps, console: Console) -> str | None:
+    """Return the version that was promoted; None where an earlier run did, whoever is champion now.
 
     Raises:
         Failure: the gate refused the model.
@@ -29,7 +29,7 @@ def run(playbook: Path, home: Path, data: CompleteJourney, steps: Steps, console
     known = steps.result("learn", key)
     if known is not None and (home / "mlflow" / "mlflow.db").exists():
         console.print(f"model version {known} is trained and promoted already")
-        return known
+        return None
     stores: dict[str, Any] = {"home": home.absolute(), "playbook": playbook.absolute()}
     training, proving = home / "datasets" / "training", home / "datasets" / "proving"
     with bar(console) as progress:

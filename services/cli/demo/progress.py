@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -35,7 +36,9 @@ class Steps:
         self._path = path
         self._done: dict[str, list[str]] = {}
         if path.exists() and not forget:
-            self._done = json.loads(path.read_text())
+            # What cannot be read was not finished: the steps are done again.
+            with suppress(ValueError):
+                self._done = json.loads(path.read_text())
 
     def result(self, step: str, key: str) -> str | None:
         """Return what a step gave for these inputs, None where it is still to do."""

@@ -10,7 +10,16 @@ from services.engine import moments
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
-from services.engine.violations import LONGEST_ID, Invalid, Violation, check_text, shorten, unknown
+from services.engine.violations import (
+    LONGEST_ID,
+    MOST_ATTRIBUTES,
+    Invalid,
+    Violation,
+    check_count,
+    check_text,
+    shorten,
+    unknown,
+)
 
 _canonical = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
@@ -58,13 +67,13 @@ def check(incoming: IncomingEvent, playbook: Playbook, now: int) -> Event | Inva
     known = playbook.events.events
     attributes: dict[str, Value] = {}
     if (declared := known.get(incoming.type)) is None:
-        violations.append(Violation("type", unknown("event type", incoming.type, known)))
-    else:
+        violations.append(Violation("type", unknown(incoming.type, known)))
+    elif check_count("attributes", len(incoming.attributes), MOST_ATTRIBUTES, violations):
         for name, raw in incoming.attributes.items():
             try:
                 attributes[name] = values.parse(declared.attributes[name], raw)
             except KeyError:
-                description = unknown("attribute", name, declared.attributes)
+                description = unknown(name, declared.attributes)
                 violations.append(Violation(f"attributes.{shorten(name)}", description))
             except ValueError as error:
                 violations.append(Violation(f"attributes.{name}", str(error)))

@@ -145,11 +145,12 @@ def _explanation(decision: Decision) -> decision_pb.Explanation:
         value=_money(0, decision.currency),
         cost=_money(0, decision.currency),
     )
-    if decision.features is not None:
-        for name, value in decision.features.customer.items():
+    if (features := decision.features) is not None:
+        since_read = decision.checked.decision_time - features.as_of
+        for name, value in features.customer.items():
             trace = explanation.features.add(name=name, value=None if math.isnan(value) else value)
-            if not math.isnan(age := decision.features.ages.get(name, math.nan)):
-                trace.age.FromTimedelta(timedelta(seconds=age))
+            if not math.isnan(age := features.ages.get(name, math.nan)):
+                trace.age.FromTimedelta(timedelta(seconds=age) + since_read)
     return explanation
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from services.chassis.sqlite import Database, StoreUnavailable, WriteQueueFull
 from services.engine.instants import instant, microseconds
 from services.gateway.domain.knowledge import Model
-from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged, OutcomeReport
+from services.gateway.domain.outcomes import OutcomeReport, Verdict, settle
+from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged
 
 _INSERT: Final = {
     True: "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -22,6 +23,22 @@ _SELECT: Final = {
     True: "SELECT fingerprint, record_time, record FROM decisions WHERE decision_id = ?",
     False: "SELECT fingerprint, record_time, record FROM dry_run_decisions WHERE decision_id = ?",
 }
+# A batch goes in and comes out as one JSON value: with a step for each outcome the writer thread would
+# have to win the interpreter's lock back from the event loop once an outcome.
+_KNOWN_OUTCOMES: Final = """
+    SELECT json_group_array(json_array(outcome_id, decision_id, rank, kind, outcome_time))
+    FROM outcomes WHERE outcome_id IN (SELECT value FROM json_each(?))
+"""
+_ACTIONS: Final = """
+    SELECT json_group_array(json_array(decision_id, actions))
+    FROM decisions WHERE decision_id IN (SELECT value FROM json_each(?))
+"""
+_INSERT_OUTCOMES: Final = """
+    INSERT INTO outcomes
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+           json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+    FROM json_each(?)
+"""
 _KEEP_MODEL: Final = """
     INSERT INTO last_model VALUES (1, ?) ON CONFLICT DO UPDATE SET description = excluded.description
 """
@@ -68,14 +85,10 @@ class SqliteLog:
         except (StoreUnavailable, sqlite3.Error) as error:
             raise NotLogged(f"the decision log cannot be written: {error}") from error
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[str]:
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
         """Write outcomes durably and answer each."""
-
-        def write(connection: sqlite3.Connection) -> list[str]:
-            return [_record(connection, outcome, now) for outcome in outcomes]
-
         try:
-            return await self._database.write(write, durable=True)
+            return await self._database.write(lambda connection: _record(connection, outcomes, now))
         except WriteQueueFull:
             raise LogFull from None
         except (StoreUnavailable, sqlite3.Error) as error:
@@ -106,23 +119,40 @@ def _model(description: str) -> Model:
     return Model(layout=layout, **kept)
 
 
-def _record(connection: sqlite3.Connection, outcome: OutcomeReport, now: datetime) -> str:
-    content = (outcome.decision_id, outcome.rank, outcome.kind, microseconds(outcome.outcome_time))
-    standing = connection.execute(
-        "SELECT decision_id, rank, kind, outcome_time FROM outcomes WHERE outcome_id = ?",
-        (outcome.outcome_id,),
-    ).fetchone()
-    if standing is not None:
-        return "duplicate" if standing == content else "reused"
-    decision = connection.execute(
-        "SELECT actions FROM decisions WHERE decision_id = ?", (outcome.decision_id,)
-    ).fetchone()
-    if decision is None or outcome.rank > decision[0]:
-        return "unknown"
-    connection.execute(
-        "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", (outcome.outcome_id, *content, microseconds(now))
+def _record(connection: sqlite3.Connection, reports: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
+    ids, decisions = {report.outcome_id for report in reports}, {report.decision_id for report in reports}
+    known = {row[0]: _report(row) for row in _rows(connection, _KNOWN_OUTCOMES, ids)}
+    verdicts, fresh = settle(reports, known, dict(_rows(connection, _ACTIONS, decisions)))
+    if fresh:
+        rows = [(*_row(report), microseconds(now)) for report in fresh]
+        connection.execute(_INSERT_OUTCOMES, (json.dumps(rows, ensure_ascii=False),))
+    return verdicts
+
+
+def _rows(connection: sqlite3.Connection, statement: str, asked: Iterable[str]) -> list[Any]:
+    found: list[Any] = json.loads(connection.execute(statement, (json.dumps(list(asked)),)).fetchone()[0])
+    return found
+
+
+def _row(report: OutcomeReport) -> tuple[str, str, int, str, int]:
+    return (
+        report.outcome_id,
+        report.decision_id,
+        report.rank,
+        report.kind,
+        microseconds(report.outcome_time),
     )
-    return "accepted"
+
+
+def _report(row: tuple[str, str, int, str, int]) -> OutcomeReport:
+    outcome_id, decision_id, rank, kind, outcome_time = row
+    return OutcomeReport(
+        outcome_id=outcome_id,
+        decision_id=decision_id,
+        rank=rank,
+        kind=kind,
+        outcome_time=instant(outcome_time),
+    )
 
 
 def _find(connection: sqlite3.Connection, decision_id: str, live: bool) -> Logged | None:

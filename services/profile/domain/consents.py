@@ -74,7 +74,9 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
     """Check a consent against the contract and the playbook, and list all that is wrong with it.
 
     A record time ahead of ``now`` is taken for a clock that is ahead, and so counts as now:
-    otherwise a grant from such a clock would outlive a withdrawal that follows it.
+    otherwise a grant from such a clock would outlive a withdrawal that follows it. A refusal
+    stated less than five minutes ago is taken for one of this moment from a clock that is behind,
+    and counts as now too: it binds whatever was granted before it arrived.
     """
     violations: list[Violation] = []
     check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
@@ -85,7 +87,7 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
         ("channel", incoming.channel, playbook.head.channels),
     ):
         if name not in known:
-            violations.append(Violation(f"consent.{what}", unknown(what, name, known)))
+            violations.append(Violation(f"consent.{what}", unknown(name, known)))
     if incoming.state is None:
         violations.append(Violation("consent.state", "must be GRANTED, DENIED or WITHDRAWN"))
     stated_time = expire_time = None
@@ -109,7 +111,15 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
         expire_time=expire_time,
         source=incoming.source,
     )
-    return Consent(statement=statement, record_time=now if stated_time is None else min(stated_time, now))
+    return Consent(statement=statement, record_time=_counted(statement, now))
+
+
+def _counted(statement: Statement, now: int) -> int:
+    stated = statement.stated_time
+    if stated is None or stated > now:
+        return now
+    is_refusal = statement.state is not State.GRANTED
+    return now if is_refusal and now - stated < moments.MOST_AHEAD else stated
 
 
 def settle(

@@ -22,5 +22,5 @@ def check_identity(identity: Identity, playbook: Playbook, field: str, violation
     prefix = f"{field}." if field else ""
     known = playbook.profile.identities
     if identity.kind not in known:
-        violations.append(Violation(f"{prefix}kind", unknown("identity kind", identity.kind, known)))
+        violations.append(Violation(f"{prefix}kind", unknown(identity.kind, known)))
     check_text(f"{prefix}value", identity.value, violations, least=1, most=LONGEST_VALUE)

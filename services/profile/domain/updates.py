@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from services.engine import moments
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.violations import (
     LONGEST_ID,
+    MOST_ATTRIBUTES,
     Invalid,
     Violation,
+    check_count,
     check_text,
     shorten,
     unknown,
 )
 from services.profile.domain.identities import Identity, check_identity
+
+MOST_IDENTITIES: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +59,18 @@ def check(incoming: IncomingUpdate, playbook: Playbook, now: int) -> Update | In
         violations.append(Violation("record_time", str(error)))
     attributes = {}
     declared = playbook.profile.attributes
-    for name, raw in incoming.attributes.items():
+    is_short = check_count("attributes", len(incoming.attributes), MOST_ATTRIBUTES, violations)
+    for name, raw in incoming.attributes.items() if is_short else ():
         try:
             parsed = None if raw is None and name in declared else values.parse(declared[name], raw)
             attributes[name] = json.dumps(parsed, ensure_ascii=False, allow_nan=False)
         except KeyError:
-            description = unknown("attribute", name, declared)
+            description = unknown(name, declared)
             violations.append(Violation(f"attributes.{shorten(name)}", description))
         except ValueError as error:
             violations.append(Violation(f"attributes.{name}", str(error)))
-    for index, identity in enumerate(incoming.identities):
+    is_short = check_count("identities", len(incoming.identities), MOST_IDENTITIES, violations)
+    for index, identity in enumerate(incoming.identities if is_short else ()):
         check_identity(identity, playbook, f"identities[{index}]", violations)
     if violations:
         return Invalid(tuple(violations))

@@ -139,9 +139,7 @@ def test_a_bad_key_does_not_fail_the_others(handlers):
         return await handlers.vectors(keys, handlers.playbook.version, 0)
 
     unknown_action, empty, good = asyncio.run(main())
-    assert unknown_action == Invalid(
-        (("action_ids[1]", 'unknown action "campaing-2"; did you mean "campaign-2"?'),)
-    )
+    assert unknown_action == Invalid((("action_ids[1]", 'not in the playbook; did you mean "campaign-2"?'),))
     assert [violation.field for violation in empty.violations] == ["customer_id", "as_of_time"]
     assert not isinstance(good, Invalid)
 

@@ -95,7 +95,8 @@ def test_features_that_cannot_be_read_are_replaced_by_the_last_good_ones():
     before = shop.decide()
     shop.now += timedelta(hours=2)
     shop.features.failure = DOWN
-    after = shop.decide()
+    after = shop.decide(include_explanation=True)
+    assert {feature.age.seconds for feature in after.explanation.features} == {60 + 2 * 3_600}
     assert served_by(after) == "LAST_GOOD_FEATURES"
     assert degradations(after) == [("FEATURES", "UNAVAILABLE")]
     assert chosen(after) == chosen(before)
@@ -270,6 +271,30 @@ def test_nothing_left_to_score_is_no_degradation():
     answer = shop.decide(action_ids=["wine-coupon", "spring-sale"], customer_id=ANNA, groups=["service"])
     assert (chosen(answer), codes(answer)) == ([], ["NO_CANDIDATE"])
     assert (served_by(answer), degradations(answer)) == ("MODEL", [])
+
+
+def test_silence_for_want_of_knowledge_is_not_credited_to_the_model():
+    shop = Shop()
+    needs_all = {"action_ids": ["bread-coupon", "wine-coupon"]}
+    assert served_by(shop.decide(**needs_all)) == "MODEL"
+    shop.features.failure = DOWN
+    assert (served_by(shop.decide(**needs_all)), actions(shop.decide(**needs_all))) == ("PRIORS", set())
+    shop.features.failure, shop.profiles.failure = None, DOWN
+    assert (served_by(shop.decide(**needs_all)), actions(shop.decide(**needs_all))) == ("NOTHING", set())
+    new = Shop()
+    new.scorer.failure = new.features.failure = DOWN
+    assert served_by(new.decide(**needs_all)) == "RULES"
+
+
+def test_a_narrowed_request_does_not_displace_the_last_good_features_of_all():
+    shop = Shop()
+    before = shop.decide()
+    shop.now += timedelta(minutes=1)
+    shop.decide(action_ids=["survey"])
+    shop.features.failure = DOWN
+    after = shop.decide()
+    assert served_by(after) == "LAST_GOOD_FEATURES"
+    assert chosen(after) == chosen(before)
 
 
 def test_everything_down_still_answers():

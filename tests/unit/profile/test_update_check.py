@@ -52,6 +52,16 @@ def test_without_a_record_time_it_is_now(playbook):
     assert check(incoming(record_time=None), playbook, NOW).record_time == NOW
 
 
+def test_an_update_with_absurdly_many_entries_is_refused_without_looking_at_them(playbook):
+    many = incoming(
+        attributes=dict.fromkeys(map(str, range(201)), "x"), identities=(Identity("card", "1"),) * 101
+    )
+    assert check(many, playbook, NOW).violations == (
+        ("attributes", "201 entries, at most 200"),
+        ("identities", "101 entries, at most 100"),
+    )
+
+
 def test_every_violation_is_listed_at_once(playbook):
     wrong = incoming(
         customer_id="",
@@ -65,10 +75,10 @@ def test_every_violation_is_listed_at_once(playbook):
             ("customer_id", "must have 1 to 128 characters"),
             ("source", "must have at most 128 characters"),
             ("record_time", "must be in whole microseconds"),
-            ("attributes.age_bnd", 'unknown attribute "age_bnd"; did you mean "age_band"?'),
+            ("attributes.age_bnd", 'not in the playbook; did you mean "age_band"?'),
             ("attributes.age_band", "must be a string, not a number"),
             ("identities[0].value", "must have 1 to 256 characters"),
-            ("identities[1].kind", 'unknown identity kind "loyality_card"; did you mean "loyalty_card"?'),
+            ("identities[1].kind", 'not in the playbook; did you mean "loyalty_card"?'),
             ("identities[1].value", "must have 1 to 256 characters"),
         )
     )

@@ -65,7 +65,9 @@ class _ServedByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServedBy.Val
     SERVED_BY_RULES: _ServedBy.ValueType  # 4
     """SERVED_BY_RULES: no propensity is known; mandatory and transactional actions only."""
     SERVED_BY_NOTHING: _ServedBy.ValueType  # 5
-    """SERVED_BY_NOTHING: nothing can be decided safely; the answer is empty."""
+    """SERVED_BY_NOTHING: nothing can be decided safely, as without a profile or a log; the answer is
+    empty.
+    """
 
 class ServedBy(_ServedBy, metaclass=_ServedByEnumTypeWrapper):
     """ServedBy is the level at which a decision was made, best first."""
@@ -81,7 +83,9 @@ SERVED_BY_PRIORS: ServedBy.ValueType  # 3
 SERVED_BY_RULES: ServedBy.ValueType  # 4
 """SERVED_BY_RULES: no propensity is known; mandatory and transactional actions only."""
 SERVED_BY_NOTHING: ServedBy.ValueType  # 5
-"""SERVED_BY_NOTHING: nothing can be decided safely; the answer is empty."""
+"""SERVED_BY_NOTHING: nothing can be decided safely, as without a profile or a log; the answer is
+empty.
+"""
 Global___ServedBy: _TypeAlias = ServedBy  # noqa: Y015
 
 class _DegradationSource:

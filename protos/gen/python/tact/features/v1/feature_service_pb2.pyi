@@ -90,7 +90,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
-        """attributes by name, each of the declared type; a declared one may be absent."""
+        """attributes by name, each of the declared type; a declared one may be absent; at most 200."""
 
     def __init__(
         self,

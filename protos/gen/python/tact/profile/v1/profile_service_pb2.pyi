@@ -132,7 +132,8 @@ class Consent(_message.Message):
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
         """record_time is when they said it, in whole microseconds; the service's time where absent. At most
-        five minutes ahead, and then counted as now, so that it cannot outlive a later withdrawal.
+        five minutes ahead, and then counted as now, so that it cannot outlive a later withdrawal. A
+        refusal of the last five minutes counts as now too, so that a slow clock cannot undo it.
         """
 
     @_builtins.property
@@ -196,11 +197,11 @@ class ProfileUpdate(_message.Message):
     """source says where the values come from; at most 128 characters."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
-        """attributes by name, each of the type that `profile.yaml` declares."""
+        """attributes by name, each of the type that `profile.yaml` declares; at most 200."""
 
     @_builtins.property
     def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Identity]:
-        """identities are added to those on file."""
+        """identities are added to those on file; at most 100."""
 
     @_builtins.property
     def record_time(self) -> _timestamp_pb2.Timestamp:
