@@ -97,11 +97,11 @@ class FeatureServicer:
                     name=name,
                     kind=definition.kind,
                     scope=pb.FEATURE_SCOPE_CANDIDATE
-                    if kinds.is_candidate(definition)
+                    if name in playbook.candidate_features
                     else pb.FEATURE_SCOPE_CUSTOMER,
                     definition_hash=playbook.definition_hashes[name],
                     description=definition.description,
-                    served=isinstance(definition, kinds.EventDefinition),
+                    served=kinds.is_served(definition),
                 )
                 for name, definition in sorted(playbook.features.items())
             ],

@@ -8,8 +8,10 @@ import math
 import struct
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fractions import Fraction
 from itertools import count
+from operator import mul
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +21,7 @@ from tact.features.v1 import feature_service_pb2 as pb
 
 from services.chassis.inprocess import InProcessStub
 from services.engine.features.feature_set import KINDS
+from services.engine.playbook import kinds
 from services.engine.playbook.loader import load
 from services.features.app import open_service
 from services.features.settings import FeatureSettings
@@ -26,6 +29,7 @@ from services.features.settings import FeatureSettings
 NOW = 1_700_000_000_000_000
 WINDOW = 10_000_000
 DAY = 86_400_000_000
+SECOND = timedelta(seconds=1)
 SHADES = ["pale", "deep", "dark"]
 
 FILES = {
@@ -63,6 +67,16 @@ features:
   pieces_10s: { kind: sum, event: order, attribute: pieces, window: 10s }
   mean_amount: { kind: mean, event: order, attribute: amount }
   mean_pieces_10s: { kind: mean, event: order, attribute: pieces, window: 10s }
+  least_amount: { kind: min, event: order, attribute: amount }
+  least_weight_10s: { kind: min, event: order, attribute: weight, window: 10s }
+  most_pieces: { kind: max, event: order, attribute: pieces, where: { gift: true } }
+  most_weight_10s: { kind: max, event: order, attribute: weight, window: 10s }
+  first_amount: { kind: first, event: order, attribute: amount }
+  first_shade_10s: { kind: first, event: order, attribute: shade, window: 10s }
+  order_rate: { kind: rate, event: order, window: 10s }
+  amount_rate: { kind: rate, event: order, attribute: amount, window: 20s }
+  recent_orders: { kind: decayed, event: order, half_life: 3s }
+  recent_amount_10s: { kind: decayed, event: order, attribute: amount, half_life: 7s, window: 10s }
   last_amount: { kind: last, event: order, attribute: amount }
   last_pieces_10s: { kind: last, event: order, attribute: pieces, window: 10s }
   last_weight: { kind: last, event: order, attribute: weight }
@@ -80,6 +94,10 @@ features:
   shade_orders: { kind: affinity, event: order, by: shade, to: shade, measure: total }
   id_visits: { kind: affinity, event: visit, by: shop, to: id, measure: total, where: { shop: a } }
   id_share: { kind: affinity, event: order, by: shop, to: id }
+  amount_per_order: { kind: expression, expression: feature.spend / feature.orders }
+  a_known_share:
+    kind: expression
+    expression: "known.feature.shop_share ? feature.shop_share * feature.amount_per_order : feature.spend"
 """,
     "actions.yaml": """
 attributes:
@@ -98,6 +116,13 @@ actions:
       treatments: { letter: { channel: mail, content: { text: plain } } } }
 """,
     "policies.yaml": "",
+}
+# Over the numbers of the features above them; both rest on all orders.
+FORMULAS = {
+    "amount_per_order": lambda row: row["spend"] / row["orders"] if row["orders"] else math.nan,
+    "a_known_share": lambda row: (
+        row["spend"] if math.isnan(row["shop_share"]) else row["shop_share"] * row["amount_per_order"]
+    ),
 }
 
 
@@ -196,9 +221,21 @@ def customer_value(definition, happenings, as_of):
             return len(set(given_values))
         case "recency":
             return Fraction(as_of - found[-1].time, DAY) if found else math.nan
-        case "last":
-            newest = given_values[-1] if given_values else math.nan
-            return SHADES.index(newest) if newest in SHADES else newest
+        case "min" | "max" as end:
+            return (min if end == "min" else max)(given_values, default=math.nan)
+        case "first" | "last" as end:
+            chosen = given_values[0 if end == "first" else -1] if given_values else math.nan
+            return SHADES.index(chosen) if chosen in SHADES else chosen
+        case "rate":
+            total = sum(given_values, Fraction(0)) if definition.attribute else len(found)
+            return Fraction(total) / (definition.window // SECOND) * 86_400
+        case "decayed":
+            half_life = definition.half_life // SECOND * 1_000_000
+            left = [2.0 ** ((h.time - as_of) / half_life) for h in found]
+            if definition.attribute is None:
+                return math.fsum(left)
+            cents = [int(h.attributes.get(definition.attribute, 0) * 100) for h in found]
+            return math.fsum(map(mul, cents, left)) / 100
     raise AssertionError(definition.kind)
 
 
@@ -228,20 +265,27 @@ def packed(values):
 
 
 def expected(world, happenings, as_of):
+    features = world.playbook.features
     of_customer, of_candidate = (
-        [world.playbook.features[f.name] for f in world.described if f.served and f.scope == scope]
+        [feature.name for feature in world.described if feature.served and feature.scope == scope]
         for scope in (pb.FEATURE_SCOPE_CUSTOMER, pb.FEATURE_SCOPE_CANDIDATE)
     )
+    rows = []
+    for action_id, action in world.playbook.actions.items():
+        row = {}
+        for name, definition in features.items():
+            if name in FORMULAS:
+                row[name] = FORMULAS[name](row)
+            elif definition.kind == "affinity":
+                row[name] = float(candidate_value(definition, happenings, as_of, action_id, action))
+            else:
+                row[name] = float(customer_value(definition, happenings, as_of))
+        rows.append(row)
+    rest_on = {name: features["orders" if name in FORMULAS else name] for name in of_customer}
     return (
-        packed([customer_value(d, happenings, as_of) for d in of_customer]),
-        packed([age(d, happenings, as_of) for d in of_customer]),
-        packed(
-            [
-                candidate_value(d, happenings, as_of, action_id, action)
-                for action_id, action in world.playbook.actions.items()
-                for d in of_candidate
-            ]
-        ),
+        packed([rows[0][name] for name in of_customer]),
+        packed([age(definition, happenings, as_of) for definition in rest_on.values()]),
+        packed([row[name] for row in rows for name in of_candidate]),
     )
 
 
@@ -281,7 +325,8 @@ happenings = st.lists(st.one_of(orders, visits), max_size=25).map(
 
 
 def test_the_playbook_here_has_every_kind(world):
-    assert {type(definition) for definition in world.playbook.features.values()} == set(KINDS)
+    declared = {type(definition) for definition in world.playbook.features.values()}
+    assert declared == {*KINDS, kinds.ExpressionFeature}
 
 
 @settings(max_examples=80, deadline=None)

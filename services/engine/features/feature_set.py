@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.engine.features import affinity, count, distinct, last, mean, recency, sum
+from services.engine.features import (
+    affinity,
+    count,
+    decayed,
+    distinct,
+    expression,
+    first,
+    last,
+    max,
+    mean,
+    min,
+    rate,
+    recency,
+    sum,
+)
 from services.engine.features.history import History
 from services.engine.features.schema import fingerprint
 from services.engine.playbook import kinds, values
+from services.engine.playbook.expressions import Formula
+from services.engine.playbook.formulas import inputs
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
 
 Vector = NDArray[np.float64]
+_Plan = tuple[Mapping[str, kinds.EventDefinition], Mapping[str, Formula]]
 
 KINDS: Final[Mapping[type[kinds.EventDefinition], Callable[..., float]]] = {
     kinds.Count: count.compute,
     kinds.Sum: sum.compute,
     kinds.Mean: mean.compute,
+    kinds.Min: min.compute,
+    kinds.Max: max.compute,
+    kinds.First: first.compute,
     kinds.Last: last.compute,
+    kinds.Rate: rate.compute,
     kinds.Recency: recency.compute,
     kinds.Distinct: distinct.compute,
+    kinds.Decayed: decayed.compute,
     kinds.Affinity: affinity.compute,
 }
 
@@ -33,21 +55,25 @@ KINDS: Final[Mapping[type[kinds.EventDefinition], Callable[..., float]]] = {
 class FeatureSet:
     """Computes a playbook's features; pure, and the same for serving and training.
 
-    ``customer_names`` and ``candidate_names`` are the event features in the order of their vectors, by
-    name, so that playbooks of one version have one layout however their files are ordered;
+    ``customer_names`` and ``candidate_names`` are the features that need only events, expressions over
+    them included, in the order of their vectors, by name, so that playbooks of one version have one
+    layout however their files are ordered;
     ``served_fingerprint`` identifies that layout, ``version`` all the features of the playbook.
     """
 
     def __init__(self, playbook: Playbook) -> None:
         self._playbook = playbook
         names = sorted(playbook.features)
-        events = {n: d for n in names if isinstance(d := playbook.features[n], kinds.EventDefinition)}
-        self._customer = {n: d for n, d in events.items() if not isinstance(d, kinds.Affinity)}
-        self._candidate = {n: d for n, d in events.items() if isinstance(d, kinds.Affinity)}
-        self.customer_names = tuple(self._customer)
-        self.candidate_names = tuple(self._candidate)
+        served = [name for name in names if kinds.is_served(playbook.features[name])]
+        varying = playbook.candidate_features
+        self.customer_names = tuple(name for name in served if name not in varying)
+        self.candidate_names = tuple(name for name in served if name in varying)
+        self._customer = self._plan(self.customer_names)
+        self._shared = self._plan(self._read_for_candidates())
+        self._affinities = {n: d for n in names if isinstance(d := playbook.features[n], kinds.Affinity)}
+        self._varying_formulas = {n: f for n, f in playbook.formulas.items() if n in varying}
         self._weights = {
-            action_id: [affinity.weights(d, action_id, action) for d in self._candidate.values()]
+            action_id: [affinity.weights(d, action_id, action) for d in self._affinities.values()]
             for action_id, action in playbook.actions.items()
         }
         self._action_values = {action_id: self._of_action(action_id) for action_id in playbook.actions}
@@ -56,43 +82,47 @@ class FeatureSet:
 
     def layout(self, names: Iterable[str]) -> list[tuple[str, str, bool]]:
         """Return (name, definition hash, is candidate) for each name, in the given order."""
-        declared, hashes = self._playbook.features, self._playbook.definition_hashes
-        return [(name, hashes[name], kinds.is_candidate(declared[name])) for name in names]
+        hashes, varying = self._playbook.definition_hashes, self._playbook.candidate_features
+        return [(name, hashes[name], name in varying) for name in names]
 
     def customer_vector(self, history: History, as_of: int) -> Vector:
-        """Return the event features of a customer as of a time, NaN where missing."""
-        playbook = self._playbook
-        return np.array(
-            [
-                KINDS[type(d)](d, playbook, history.of(d.event).where(d.where), as_of)
-                for d in self._customer.values()
-            ],
-            dtype=np.float64,
-        )
+        """Return the features of a customer as of a time, NaN where missing."""
+        numbers = self._compute(self._customer, history, as_of)
+        return np.array([numbers[name] for name in self.customer_names], dtype=np.float64)
 
     def customer_ages(self, history: History, as_of: int) -> Vector:
-        """Return, for each customer feature, the seconds since the newest event in its window."""
-        ages = np.full(len(self._customer), math.nan)
-        for index, definition in enumerate(self._customer.values()):
+        """Return, for each customer feature, the seconds since the newest event in its window.
+
+        NaN where there is none. An expression has the smallest age of the features that it reads.
+        """
+        events, formulas = self._customer
+        ages = dict.fromkeys(events, math.nan)
+        for name, definition in events.items():
             series = history.of(definition.event).where(definition.where)
             start, end = series.bounds(as_of, definition.window)
             if start < end:
-                ages[index] = (as_of - series.times[end - 1]) / 1e6
-        return ages
+                ages[name] = (as_of - series.times[end - 1]) / 1e6
+        for name, formula in formulas.items():
+            ages[name] = expression.age(formula, ages)
+        return np.array([ages[name] for name in self.customer_names], dtype=np.float64)
 
     def candidate_vectors(self, history: History, as_of: int, action_ids: Sequence[str]) -> Vector:
-        """Return one row of event features for each action, NaN where missing.
+        """Return one row of features for each action, NaN where missing.
 
         Raises:
             KeyError: an action is not in the playbook.
         """
-        rows = np.full((len(action_ids), len(self._candidate)), math.nan)
+        rows = np.empty((len(action_ids), len(self.candidate_names)))
+        numbers = self._compute(self._shared, history, as_of)
         for row, action_id in enumerate(action_ids):
-            weights = self._weights[action_id]
-            for column, (d, wanted) in enumerate(zip(self._candidate.values(), weights, strict=True)):
+            for (name, d), wanted in zip(self._affinities.items(), self._weights[action_id], strict=True):
+                numbers[name] = math.nan
                 if wanted is not None:
                     series = history.of(d.event).where(d.where)
-                    rows[row, column] = affinity.compute(d, self._playbook, series, as_of, wanted)
+                    numbers[name] = affinity.compute(d, self._playbook, series, as_of, wanted)
+            for name, formula in self._varying_formulas.items():
+                numbers[name] = expression.compute(formula, self._playbook.environment, numbers)
+            rows[row] = [numbers[name] for name in self.candidate_names]
         return rows
 
     def profile_values(self, attributes: Mapping[str, Value]) -> dict[str, float]:
@@ -110,6 +140,30 @@ class FeatureSet:
     def action_values(self, action_id: str) -> Mapping[str, float]:
         """Return the action features; a missing attribute is NaN."""
         return self._action_values[action_id]
+
+    def _plan(self, names: Collection[str]) -> _Plan:
+        declared, formulas = self._playbook.features, self._playbook.formulas
+        events = {n: d for n in names if isinstance(d := declared[n], kinds.EventDefinition)}
+        return events, {n: formula for n, formula in formulas.items() if n in names}
+
+    def _read_for_candidates(self) -> set[str]:
+        """Return the customer features that expressions of candidates read, through any others."""
+        read: set[str] = set()
+        for name, formula in reversed(list(self._playbook.formulas.items())):
+            if name in read or name in self._playbook.candidate_features:
+                read |= inputs(formula)
+        return read - self._playbook.candidate_features
+
+    def _compute(self, plan: _Plan, history: History, as_of: int) -> dict[str, float]:
+        events, formulas = plan
+        playbook = self._playbook
+        numbers = {
+            name: KINDS[type(d)](d, playbook, history.of(d.event).where(d.where), as_of)
+            for name, d in events.items()
+        }
+        for name, formula in formulas.items():
+            numbers[name] = expression.compute(formula, playbook.environment, numbers)
+        return numbers
 
     def _of_action(self, action_id: str) -> dict[str, float]:
         declared = self._playbook.catalogue.attributes

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import attrgetter
 
-from services.engine.playbook.values import Value
+from services.engine.playbook.schema import AttributeType
+from services.engine.playbook.values import Value, as_number
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -66,10 +68,24 @@ class Series:
 
     def total(self, attribute: str, units: int, start: int, end: int) -> int:
         """Add an attribute over an index range, exactly, in smallest units; absent counts 0."""
+        sums = self._running(attribute, units)
+        return sums[end] - sums[start]
+
+    def amounts(self, attribute: str, units: int, start: int, end: int) -> list[int]:
+        """Return what ``total`` adds, event by event."""
+        sums = self._running(attribute, units)
+        return [after - before for before, after in pairwise(sums[start : end + 1])]
+
+    def numbers(self, attribute: str, declared: AttributeType, start: int, end: int) -> list[float]:
+        """Return the numbers that an attribute holds over an index range, without missing ones."""
+        found = (e.attributes[attribute] for e in self.events[start:end] if attribute in e.attributes)
+        return [number for value in found if not math.isnan(number := as_number(declared, value))]
+
+    def _running(self, attribute: str, units: int) -> list[int]:
         if (sums := self._sums.get((attribute, units))) is None:
             amounts = (round(float(e.attributes.get(attribute, 0)) * units) for e in self.events)
             sums = self._sums[attribute, units] = list(accumulate(amounts, initial=0))
-        return sums[end] - sums[start]
+        return sums
 
     def _view(self, key: object, keep: Callable[[StoredEvent], bool]) -> Series:
         if (view := self._views.get(key)) is None:

@@ -7,6 +7,7 @@ the nearest right name, the variables that an expression reads, and the refusal 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -92,6 +93,25 @@ class Expression:
         return Failed(message=message)
 
 
+class Formula:
+    """A checked expression whose result is a number with decimals."""
+
+    __slots__ = ("_native", "reads")
+
+    def __init__(self, native: Any, reads: frozenset[str]) -> None:
+        self.reads = reads
+        self._native = native
+
+    def evaluate(self, activation: Activation) -> float:
+        """Evaluate; NaN where a needed value is missing, it fails or the result is not finite."""
+        try:
+            value = self._native.eval(activation.native)
+        except RuntimeError:
+            return math.nan
+        number = value.value() if value.type() == cel.Type.DOUBLE else math.nan
+        return float(number) if math.isfinite(number) else math.nan
+
+
 class Environment:
     """The declared variables; for each, a boolean ``known.<name>`` says whether it has a value."""
 
@@ -109,24 +129,34 @@ class Environment:
             ExpressionError: it is no CEL, reads an undeclared name, mixes types, uses a macro
                 that is refused, or is not boolean.
         """
-        if (known := self._compiled.get(text)) is not None:
-            return known
+        if (known := self._compiled.get(text)) is None:
+            native, reads = self._check(text, BOOL, "true or false")
+            known = self._compiled[text] = Expression(text, native, reads)
+        return known
+
+    def formula(self, text: str) -> Formula:
+        """Check names and types of an expression whose result is a number with decimals.
+
+        Raises:
+            ExpressionError: as for ``compile``, or the result is not such a number.
+        """
+        return Formula(*self._check(text, DOUBLE, "a number with decimals"))
+
+    def _check(self, text: str, wanted: Any, described: str) -> tuple[Any, frozenset[str]]:
         if len(text) > _LONGEST:
             raise ExpressionError(f"longer than {_LONGEST} characters")
         bare = _STRING_OR_COMMENT.sub(lambda found: " " if found["comment"] else "''", text)
         if _HAS.search(bare):
             raise ExpressionError("has() is refused: write known.<name> to ask whether a value is known")
         if macro := _MACRO.search(bare):
-            raise ExpressionError(f"{macro[1]}() is refused: rules do not loop")
+            raise ExpressionError(f"{macro[1]}() is refused: expressions do not loop")
         try:
             native = self._env.compile(text)
         except RuntimeError as error:
             raise ExpressionError(self._explain(str(error))) from None
-        if native.return_type() != cel.Type.BOOL:
-            raise ExpressionError(f"must be true or false, not {native.return_type().name().lower()}")
-        expression = Expression(text, native, self._reads(bare))
-        self._compiled[text] = expression
-        return expression
+        if native.return_type() != wanted:
+            raise ExpressionError(f"must be {described}, not {native.return_type().name().lower()}")
+        return native, self._reads(bare)
 
     def activation(self, values: Mapping[str, Any], names: Iterable[str]) -> Activation:
         """Bind the given ``names``; a name without an entry in ``values`` stays unbound."""

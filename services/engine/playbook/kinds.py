@@ -99,11 +99,55 @@ class Mean(EventDefinition):
     attribute: Name
 
 
+class Min(EventDefinition):
+    """The smallest value of an integer, decimal or number attribute; missing without values."""
+
+    kind: Literal["min"]
+    attribute: Name
+
+
+class Max(EventDefinition):
+    """The largest value of an integer, decimal or number attribute; missing without values."""
+
+    kind: Literal["max"]
+    attribute: Name
+
+
+class First(EventDefinition):
+    """The oldest value of a number, boolean or enum attribute; missing without values."""
+
+    kind: Literal["first"]
+    attribute: Name
+
+
 class Last(EventDefinition):
     """The newest value of a number, boolean or enum attribute; missing without values."""
 
     kind: Literal["last"]
     attribute: Name
+
+
+class Rate(EventDefinition):
+    """Events, or the sum of an integer or decimal attribute, per day of the window; 0 without events.
+
+    It divides by the whole window, also where the customer is known for a shorter time.
+    """
+
+    kind: Literal["rate"]
+    window: Window
+    attribute: Name | None = None
+
+
+class Decayed(EventDefinition):
+    """A counter that forgets: each event counts ``2 ** (-age / half_life)``; 0 without events.
+
+    ``age`` is the time from the event to t. With ``attribute``, integer or decimal, an event counts
+    that amount times the factor, and 0 without a value.
+    """
+
+    kind: Literal["decayed"]
+    half_life: Window
+    attribute: Name | None = None
 
 
 class Recency(EventDefinition):
@@ -157,21 +201,39 @@ class ActionFeature(Definition):
     attribute: Name
 
 
+class ExpressionFeature(Definition):
+    """A number computed from other features by CEL, such as ``feature.spend / feature.orders``.
+
+    It reads features of events and other expressions, and differs from action to action where one
+    of them does. It is missing where a value that it needs is missing, where it fails and where its
+    result is not finite; ``known.feature.orders`` asks whether a value is there.
+    """
+
+    kind: Literal["expression"]
+    expression: str
+
+
 AnyFeature = (
     Count
     | Sum
     | Mean
+    | Min
+    | Max
+    | First
     | Last
+    | Rate
     | Recency
     | Distinct
+    | Decayed
     | Affinity
     | ProfileFeature
     | ContextFeature
     | ActionFeature
+    | ExpressionFeature
 )
 FeatureDefinition = Annotated[AnyFeature, Field(discriminator="kind")]
 
 
-def is_candidate(definition: AnyFeature) -> bool:
-    """Tell whether a feature differs from action to action."""
-    return isinstance(definition, Affinity | ActionFeature)
+def is_served(definition: AnyFeature) -> bool:
+    """Tell whether a feature needs nothing but events, so that the feature service computes it."""
+    return isinstance(definition, EventDefinition | ExpressionFeature)

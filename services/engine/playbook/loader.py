@@ -13,6 +13,8 @@ from pydantic import BaseModel, ValidationError
 from services.engine import instants
 from services.engine.playbook import references, source
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
+from services.engine.playbook.expressions import Formula
+from services.engine.playbook.formulas import inputs
 from services.engine.playbook.playbook import Playbook, validity_of
 from services.engine.playbook.schema import (
     ActionsFile,
@@ -77,7 +79,7 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         policies=files["policies.yaml"],
         documents=documents,
     )
-    environment, rules = checker.check()
+    compiled = checker.check()
     zone = instants.zone(checker.head.time_zone)
     return Playbook(
         version=_digest({name: file.model_dump(mode="json", by_alias=True) for name, file in files.items()}),
@@ -85,13 +87,25 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         profile=checker.profile,
         events=checker.events,
         features=checker.features,
-        definition_hashes={name: _digest(checker.meaning(name))[:16] for name in checker.features},
+        definition_hashes=_hashes(checker, compiled.formulas),
         catalogue=checker.catalogue,
         policies=checker.policies,
-        rules=rules,
-        environment=environment,
+        formulas=compiled.formulas,
+        candidate_features=compiled.candidate_features,
+        rules=compiled.rules,
+        environment=compiled.environment,
         validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
     )
+
+
+def _hashes(checker: references.Checker, formulas: Mapping[str, Formula]) -> Mapping[str, str]:
+    """Hash what each feature means; an expression means also what it reads, through any others."""
+    meanings = {name: checker.meaning(name) for name in checker.features}
+    hashes = {name: _digest(meaning)[:16] for name, meaning in meanings.items()}
+    for name, formula in formulas.items():
+        read = {feature: hashes[feature] for feature in inputs(formula)}
+        hashes[name] = _digest({**meanings[name], "features": read})[:16]
+    return hashes
 
 
 def _digest(data: object) -> str:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
-from services.engine.playbook.expressions import Environment, Expression
+from services.engine.playbook.expressions import Environment, Expression, Formula
 from services.engine.playbook.kinds import AnyFeature
 from services.engine.playbook.schema import (
     Action,
@@ -59,6 +59,10 @@ class Playbook:
     events: EventsFile
     features: Mapping[str, AnyFeature]
     definition_hashes: Mapping[str, str]
+    formulas: Mapping[str, Formula]
+    """The formulas of expression features, each after those that it reads."""
+    candidate_features: frozenset[str]
+    """The features that differ from action to action."""
     catalogue: ActionsFile
     policies: PoliciesFile
     rules: tuple[CompiledRule, ...]

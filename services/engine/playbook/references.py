@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.engine.playbook import expressions, kinds, values
+from services.engine.playbook import expressions, formulas, kinds, values
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
-from services.engine.playbook.expressions import Environment, ExpressionError
+from services.engine.playbook.expressions import Environment, ExpressionError, Formula
 from services.engine.playbook.playbook import DO_NOTHING, STAGES, CompiledRule
 from services.engine.playbook.schema import (
     ActionsFile,
@@ -33,9 +33,21 @@ _CEL_TYPES: Final[Mapping[str, Any]] = {
     "decimal": expressions.DOUBLE,
     "boolean": expressions.BOOL,
 }
+_SUMMING = kinds.Sum | kinds.Mean | kinds.Rate | kinds.Decayed | kinds.Affinity
 _SUMMABLE = ("integer", "decimal")
+_ORDERED = (*_SUMMABLE, "number")
 _WORDS = ("string", "enum")
 _NUMERIC = ("integer", "decimal", "number", "boolean", "enum")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What a playbook computes: ``formulas`` in the order in which they follow from each other."""
+
+    environment: Environment
+    formulas: Mapping[str, Formula]
+    candidate_features: frozenset[str]
+    rules: tuple[CompiledRule, ...]
 
 
 @dataclass(kw_only=True)
@@ -51,11 +63,12 @@ class Checker:
     documents: Mapping[str, Document]
     problems: list[Problem] = field(default_factory=list)
 
-    def check(self) -> tuple[Environment, tuple[CompiledRule, ...]]:
-        """Return the rule environment and the compiled rules.
+    def check(self) -> Compiled:
+        """Return the environment of all expressions and what compiles in it.
 
         Raises:
-            PlaybookError: a name is unknown, a type does not fit, or a rule does not compile.
+            PlaybookError: a name is unknown, a type does not fit, an expression does not compile, or
+                features are computed from each other in a circle.
         """
         self._attribute_types()
         for name in self.features:
@@ -64,13 +77,15 @@ class Checker:
         for action_id in self.catalogue.actions:
             self._action(action_id)
         environment = Environment(self._variables())
-        rules = tuple(self._rules(environment))
+        found = formulas.compile_formulas(self.features, environment, self._formula_problem)
+        candidates = formulas.candidates(self.features, found)
+        rules = tuple(self._rules(environment, candidates))
         if self.problems:
             raise PlaybookError(self.problems)
-        return environment, rules
+        return Compiled(environment=environment, formulas=found, candidate_features=candidates, rules=rules)
 
     def meaning(self, name: str) -> dict[str, Any]:
-        """Return all that the number of a feature depends on, for its definition hash."""
+        """Return all that the number of a feature depends on, other features left out."""
         definition = self.features[name]
         inputs = [
             attributes[attribute].model_dump(mode="json", exclude={"description", *ignored})
@@ -81,6 +96,9 @@ class Checker:
 
     def _report(self, file: str, path: Path, message: str) -> None:
         self.problems.append(self.documents[file].problem(path, message))
+
+    def _formula_problem(self, name: str, message: str) -> None:
+        self._report("features.yaml", ("features", name, "expression"), f'feature "{name}": {message}')
 
     def _known(self, file: str, path: Path, what: str, name: str, known: Iterable[str]) -> bool:
         if name in (names := list(known)):
@@ -115,7 +133,7 @@ class Checker:
             self._attribute(path, "attribute", definition.attribute, self.profile.attributes, _NUMERIC)
         elif isinstance(definition, kinds.ActionFeature):
             self._attribute(path, "attribute", definition.attribute, self.catalogue.attributes, _NUMERIC)
-        elif definition.attribute not in LOCAL_TIME:
+        elif isinstance(definition, kinds.ContextFeature) and definition.attribute not in LOCAL_TIME:
             known = {**self.head.context, **dict.fromkeys(LOCAL_TIME, AttributeType(type="integer"))}
             self._attribute(path, "attribute", definition.attribute, known, _NUMERIC)
 
@@ -130,9 +148,11 @@ class Checker:
                     values.parse(attributes[name], wanted)
                 except ValueError as error:
                     self._report("features.yaml", place, f"{name}: {error}")
-        if isinstance(definition, kinds.Sum | kinds.Mean):
+        if isinstance(definition, _SUMMING) and definition.attribute is not None:
             self._attribute(path, "attribute", definition.attribute, attributes, _SUMMABLE)
-        elif isinstance(definition, kinds.Last):
+        if isinstance(definition, kinds.Min | kinds.Max):
+            self._attribute(path, "attribute", definition.attribute, attributes, _ORDERED)
+        elif isinstance(definition, kinds.First | kinds.Last):
             self._attribute(path, "attribute", definition.attribute, attributes, _NUMERIC)
         elif isinstance(definition, kinds.Distinct):
             self._attribute(path, "attribute", definition.attribute, attributes, (*_WORDS, *_NUMERIC))
@@ -141,8 +161,6 @@ class Checker:
             if definition.to != "id":
                 known = self.catalogue.attributes
                 self._attribute(path, "to", definition.to, known, (*_WORDS, "weights"))
-            if definition.attribute is not None:
-                self._attribute(path, "attribute", definition.attribute, attributes, _SUMMABLE)
 
     def _attribute(
         self,
@@ -207,7 +225,7 @@ class Checker:
         variables: dict[str, Any] = {f"context.{name}": expressions.STRING for name in CONTEXT_FIELDS}
         variables |= {f"action.{name}": expressions.STRING for name in ACTION_FIELDS}
         variables |= {f"time.{name}": expressions.INT for name in LOCAL_TIME}
-        variables |= {f"feature.{name}": expressions.DOUBLE for name in self.features}
+        variables |= {formulas.FEATURE + name: expressions.DOUBLE for name in self.features}
         for prefix, attributes in (
             ("profile", self.profile.attributes),
             ("context", self.head.context),
@@ -218,7 +236,8 @@ class Checker:
                     variables[f"{prefix}.{name}"] = _CEL_TYPES[declared.type]
         return variables
 
-    def _rules(self, environment: Environment) -> Iterator[CompiledRule]:
+    def _rules(self, environment: Environment, candidates: Collection[str]) -> Iterator[CompiledRule]:
+        varying = {formulas.FEATURE + name for name in candidates}
         seen: set[str] = set()
         for stage in STAGES:
             for index, rule in enumerate(getattr(self.policies, stage)):
@@ -233,7 +252,7 @@ class Checker:
                     self._report("policies.yaml", (*path, "when"), f'rule "{rule.name}": {error}')
                     continue
                 reads = {name.removeprefix(expressions.KNOWN) for name in expression.reads}
-                per_action = any(name.startswith("action.") or self._is_candidate(name) for name in reads)
+                per_action = any(name.startswith("action.") or name in varying for name in reads)
                 yield CompiledRule(stage=stage, rule=rule, expression=expression, per_action=per_action)
 
     def _scope(self, rule: Rule, path: Path) -> None:
@@ -241,10 +260,6 @@ class Checker:
             self._known("policies.yaml", (*path, "groups", index), "group", name, self.catalogue.groups)
         for index, name in enumerate(rule.applies_to.actions):
             self._known("policies.yaml", (*path, "actions", index), "action", name, self.catalogue.actions)
-
-    def _is_candidate(self, variable: str) -> bool:
-        prefix, _, name = variable.partition(".")
-        return prefix == "feature" and kinds.is_candidate(self.features[name])
 
 
 def _inputs(
@@ -260,7 +275,7 @@ def _inputs(
         yield checker.head.context, definition.attribute, ()
     elif isinstance(definition, kinds.ActionFeature):
         yield checker.catalogue.attributes, definition.attribute, ()
-    else:
+    elif isinstance(definition, kinds.EventDefinition):
         attributes = checker.events.events[definition.event].attributes
         for name in sorted(definition.where):
             yield attributes, name, ("values",)

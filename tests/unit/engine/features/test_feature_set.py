@@ -118,3 +118,39 @@ def test_the_version_covers_all_features_and_the_fingerprint_the_served_ones(tmp
     other = FeatureSet(load_playbook(tmp_path, ("features", "features", "member", definition)))
     assert other.version != features.version
     assert other.served_fingerprint == features.served_fingerprint
+
+
+def test_expressions_are_served_with_the_features_that_they_read(tmp_path, shop):
+    texts = {
+        "per_order": "feature.spend_30d / feature.orders_30d",
+        "a_lift": "feature.category_share * feature.per_order",
+        "clicked_before": "feature.clicks_of_offer > 0.0 ? 1.0 : 0.0",
+    }
+    made = {name: {"kind": "expression", "expression": text} for name, text in texts.items()}
+    features = FeatureSet(
+        load_playbook(tmp_path, *(("features", "features", name, new) for name, new in made.items()))
+    )
+    plain = FeatureSet(shop)
+    assert set(features.customer_names) == {*plain.customer_names, "per_order"}
+    assert features.candidate_names == ("a_lift", "category_share", "clicked_before", "clicks_of_offer")
+    assert features.served_fingerprint != plain.served_fingerprint
+    events = [
+        StoredEvent(
+            event_id=str(number),
+            type="order",
+            event_time=NOW - 1_000_000 * number,
+            attributes={"category": category, "amount": amount},
+        )
+        for number, (category, amount) in enumerate([("shoes", 3.0), ("toys", 1.0)], start=1)
+    ]
+    history = History(events)
+    customer, ages = (
+        dict(zip(features.customer_names, vector.tolist(), strict=True))
+        for vector in (features.customer_vector(history, NOW), features.customer_ages(history, NOW))
+    )
+    assert customer["per_order"] == 2.0
+    assert ages["per_order"] == 1.0
+    sale, recall = features.candidate_vectors(history, NOW, ["sale", "recall"]).tolist()
+    assert sale == [1.5, 0.75, 0.0, 0.0]
+    assert math.isnan(recall[0])
+    assert recall[2:] == [0.0, 0.0]

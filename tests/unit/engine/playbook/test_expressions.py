@@ -208,7 +208,7 @@ def test_what_is_no_cel_is_refused_in_one_line(text):
     "call", ["[1].{}(x, x > 0)", "[1] . {} (x, x > 0)", "[1].\n{}\t(x, x > 0)", "[1].{} // c\n(x, x > 0)"]
 )
 def test_loops_are_refused(macro, call):
-    with pytest.raises(ExpressionError, match=rf"^{macro}\(\) is refused: rules do not loop"):
+    with pytest.raises(ExpressionError, match=rf"^{macro}\(\) is refused: expressions do not loop"):
         ENVIRONMENT.compile(call.format(macro))
 
 

@@ -36,7 +36,14 @@ def feature(**definition):
                 feature(kind=kind, event="order", attribute="amont"),
                 'unknown attribute "amont"; did you mean "amount"?',
             )
-            for kind in ("sum", "mean", "last", "distinct")
+            for kind in ("sum", "mean", "min", "max", "first", "last", "distinct")
+        ),
+        *(
+            (
+                feature(kind=kind, event="order", attribute="amont", **more),
+                'unknown attribute "amont"; did you mean "amount"?',
+            )
+            for kind, more in (("rate", {"window": "7d"}), ("decayed", {"half_life": "7d"}))
         ),
         (
             feature(kind="count", event="order", where={"gft": True}),
@@ -110,10 +117,15 @@ def test_weights_are_nothing_that_rules_can_read(tmp_path):
     [
         *(
             (
-                feature(kind=kind, event="order", attribute=name),
-                f'"{name}" is of type {kind_of}; fitting: integer',
+                feature(kind=kind, event="order", attribute=name, **more),
+                f'"{name}" is of type {kind_of}; fitting: integer, decimal',
             )
-            for kind in ("sum", "mean")
+            for kind, more in (
+                ("sum", {}),
+                ("mean", {}),
+                ("rate", {"window": "7d"}),
+                ("decayed", {"half_life": "7d"}),
+            )
             for name, kind_of in (
                 ("shop", "string"),
                 ("category", "enum"),
@@ -121,7 +133,21 @@ def test_weights_are_nothing_that_rules_can_read(tmp_path):
                 ("gift", "boolean"),
             )
         ),
-        (feature(kind="last", event="order", attribute="shop"), '"shop" is of type string; fitting: integer'),
+        *(
+            (
+                feature(kind=kind, event="order", attribute="shop"),
+                '"shop" is of type string; fitting: integer, decimal, number, boolean, enum',
+            )
+            for kind in ("first", "last")
+        ),
+        *(
+            (
+                feature(kind=kind, event="order", attribute=name),
+                f'"{name}" is of type {kind_of}; fitting: integer, decimal, number',
+            )
+            for kind in ("min", "max")
+            for name, kind_of in (("shop", "string"), ("category", "enum"), ("gift", "boolean"))
+        ),
         (feature(kind="affinity", event="order", by="amount", to="id"), '"amount" is of type decimal'),
         (
             feature(kind="affinity", event="order", by="shop", to="discount"),

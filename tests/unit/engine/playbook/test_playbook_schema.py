@@ -162,7 +162,7 @@ def test_a_missing_key_is_named_at_its_section(tmp_path, path, key):
         (("events", "events", "order", "attributes", "amount", "scale"), True, "valid integer"),
         ((*FEATURE, "gifts"), "count", "must be a mapping"),
         ((*FEATURE, "gifts", "kind"), "cuont", 'unknown kind "cuont"; did you mean "count"?'),
-        ((*FEATURE, "gifts", "kind"), "x", "known: count, sum, mean, last, recency, distinct, affinity"),
+        ((*FEATURE, "gifts", "kind"), "x", "known: count, sum, mean, min, max, first, last, rate,"),
         ((*FEATURE, "gifts", "kind"), ["count"], "unknown kind"),
         ((*FEATURE, "gifts", "kind"), {"count": 1}, "unknown kind"),
         ((*FEATURE, "gifts", "where"), "gift", "must be a mapping"),

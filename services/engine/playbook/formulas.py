@@ -1,0 +1,65 @@
+"""Features that are computed from other features: what they read, and in which order they follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Final
+
+from services.engine.playbook import kinds
+from services.engine.playbook.expressions import KNOWN, Environment, ExpressionError, Formula
+
+FEATURE: Final = "feature."
+
+
+def compile_formulas(
+    features: Mapping[str, kinds.AnyFeature], environment: Environment, report: Callable[[str, str], None]
+) -> Mapping[str, Formula]:
+    """Return the formula of each expression after those that it reads, by name where that leaves a choice.
+
+    What is wrong goes to ``report`` as (feature, message): text that does not compile, names of
+    anything but features of events and expressions, expressions that read each other in a circle.
+    """
+    formulas: dict[str, Formula] = {}
+    for name, definition in sorted(features.items()):
+        if isinstance(definition, kinds.ExpressionFeature):
+            try:
+                formulas[name] = environment.formula(definition.expression)
+            except ExpressionError as error:
+                report(name, str(error))
+    for name, formula in formulas.items():
+        for message in _unfit(formula, features):
+            report(name, message)
+    graph = {name: sorted(formulas.keys() & inputs(formula)) for name, formula in formulas.items()}
+    try:
+        return {name: formulas[name] for name in TopologicalSorter(graph).static_order()}
+    except CycleError as error:
+        # graphlib lists each before those that read it.
+        circle: list[str] = error.args[1][::-1]
+        report(circle[0], f"it is computed from itself: {' reads '.join(circle)}")
+        return {}
+
+
+def inputs(formula: Formula) -> frozenset[str]:
+    """Return the names of the features that a formula reads, or asks whether they are known."""
+    return frozenset(read.removeprefix(KNOWN).removeprefix(FEATURE) for read in formula.reads)
+
+
+def candidates(features: Mapping[str, kinds.AnyFeature], formulas: Mapping[str, Formula]) -> frozenset[str]:
+    """Return the features that differ from action to action."""
+    found = {n for n, d in features.items() if isinstance(d, kinds.Affinity | kinds.ActionFeature)}
+    for name, formula in formulas.items():
+        if not found.isdisjoint(inputs(formula)):
+            found.add(name)
+    return frozenset(found)
+
+
+def _unfit(formula: Formula, features: Mapping[str, kinds.AnyFeature]) -> list[str]:
+    """Say what a formula reads besides the features that the feature service computes."""
+    if not formula.reads:
+        return ["it reads no feature"]
+    known = {FEATURE + name for name, definition in features.items() if kinds.is_served(definition)}
+    return [
+        f'it reads "{name}"; an expression reads only features of events and other expressions'
+        for name in sorted({read.removeprefix(KNOWN) for read in formula.reads} - known)
+    ]
