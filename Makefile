@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check gen lock clean
+.PHONY: help setup demo up test bench flamegraph check gen lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ SOURCES := pyproject.toml protos/pyproject.toml requirements.lock
 PROTOS := $(shell find protos/tact -name '*.proto' 2>/dev/null | sort)
 
 help: ## list every target
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 8
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/installed-dev ## install everything that a developer needs into .venv
 
@@ -23,6 +23,12 @@ up: .venv/installed-demo ## run all services in one process
 
 test: .venv/installed-test ## run the tests; needs no server
 	@$(BIN)/python -m pytest
+
+bench: .venv/installed-test ## measure Decide against bare gRPC, all in one run of about six minutes
+	@PYTHONPATH=tests $(BIN)/python -m bench
+
+flamegraph: setup ## sample where Tact spends its time under load, into .tact/flamegraph.svg
+	@PYTHONPATH=tests $(BIN)/python -m bench --flame .tact/flamegraph.svg
 
 check: setup ## what CI runs: linters, types, contract, generated files, then the tests
 	@$(BIN)/ruff check .

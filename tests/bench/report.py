@@ -1,0 +1,154 @@
+"""A run as Markdown, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+
+_THROUGHPUT = "throughput"
+_TITLES = {
+    _THROUGHPUT: "answers/s",
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "cpu_us": "CPU of a request, us",
+}
+
+
+def markdown(result: Result) -> str:
+    """Write the tables of a run; figures are medians of the rounds, with the least and the most."""
+    return "\n".join((*_head(result), *_tables(result), ""))
+
+
+def is_closed(load: str) -> bool:
+    """Tell a closed loop, which finds out the throughput, from an open one, which sets it."""
+    return load.endswith("in flight")
+
+
+def _head(result: Result) -> Iterator[str]:
+    host, size, scale = result["machine"], result["world"], result["scale"]
+    disturbed = result["cores_lost"]
+    yield "# Decide under load"
+    yield ""
+    yield f"`{result['command']}`, {result['started']}, {result['minutes']} minutes, commit {host['commit']}."
+    yield (
+        f"{host['cores']} cores of {host['processor']}, of which others kept "
+        f"{_spread(disturbed['others'])} busy and the host withheld {_spread(disturbed['withheld'])}. "
+        f"Python {host['python']}, grpcio {host['grpcio']}."
+    )
+    yield (
+        f"{size['mode']} decisions: {size['candidates']} candidates x {size['features']} features x "
+        f"{size['trees']} trees, {size['customers']:,} customers with {size['events']:,} events. "
+        f"Medians of {scale['rounds']} rounds, with the least and the most."
+    )
+
+
+def _tables(result: Result) -> Iterator[str]:
+    yield from ("", "## Tact divided by the baselines, in the same round", "")
+    yield from _by_load(result["ratios"])
+    yield from ("", "## All figures", "")
+    yield from _by_load(result["targets"])
+    yield from ("", "## Where the time goes: mean us of a request", "")
+    yield from _breakdown(result)
+    yield from ("", "## CPU of a request by process, us", "")
+    yield from _by_process(result)
+    yield from ("", "## Peak memory, MiB", "")
+    memory = result["peak_rss_mib"].items()
+    rows = ((target, f"{sum(used.values()):.0f}", _joined(used)) for target, used in memory)
+    yield from _table(("target", "all", "by process"), rows)
+    yield from ("", "## The load generator", "")
+    yield from _generator(result["generator"])
+    yield from ("", "## Requests sent, and counted OK by the servers themselves", "")
+    counted = result["counted"].items()
+    rows = ((target, str(told["sent"]), _joined(told["ok"])) for target, told in counted)
+    yield from _table(("target", "sent", "counted OK"), rows)
+
+
+def _by_load(tree: Result) -> Iterator[str]:
+    loads = list(next(iter(tree.values())))
+    yield from _table(
+        ("", "", *loads),
+        (
+            (name, title, *(_figure(by_load[load], load, key) for load in loads))
+            for key, title in _TITLES.items()
+            for name, by_load in tree.items()
+        ),
+    )
+
+
+def _figure(figures: Result, load: str, key: str) -> str:
+    return _spread(figures[key]) if is_closed(load) or key != _THROUGHPUT else ""
+
+
+def _breakdown(result: Result) -> Iterator[str]:
+    columns = {
+        f"{target}, {load}": parts
+        for target, loads in result["breakdown"].items()
+        for load, parts in loads.items()
+        if is_closed(load)
+    }
+    first = next(iter(columns.values()))
+
+    def row(title: str, *place: str) -> list[str]:
+        return [title, *(f"{_at(parts, place):.0f}" for parts in columns.values())]
+
+    rows = [row("seen by the client", "client")]
+    rows += [row(f"- {name}", "parts", name) for name in first["parts"]]
+    rows += [row(f"inside: {name}", "services", name) for name in first["services"]]
+    yield from _table(("", *columns), rows)
+    alone = _spread(result["raw_lightgbm_us"])
+    yield ""
+    yield f"The model alone, `Booster.predict` of such matrices on one thread: {alone} us."
+
+
+def _by_process(result: Result) -> Iterator[str]:
+    loads = list(next(iter(result["targets"].values())))
+    yield from _table(
+        ("target", "process", *loads),
+        (
+            (target, process, *(f"{figures[load]['cpu_us_by_process'][process]:.0f}" for load in loads))
+            for target, figures in result["targets"].items()
+            for process in figures[loads[0]]["cpu_us_by_process"]
+        ),
+    )
+
+
+def _generator(targets: Result) -> Iterator[str]:
+    loads = list(next(iter(targets.values())))
+    yield from _table(
+        ("target", "", *loads),
+        (
+            (target, title, *(_spread(figures[load][key]) for load in loads))
+            for target, figures in targets.items()
+            for key, title in (("cores", "cores busy"), ("lag_p99_ms", "sent too late, p99 ms"))
+        ),
+    )
+    cost = min(figures["cpu_us"]["median"] for figures in targets["echo"].values())
+    yield ""
+    yield f"One request costs it {cost:.0f} us, so alone on a core it could send {1e6 / cost:,.0f} a second."
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+
+
+def _at(tree: Any, place: Sequence[str]) -> float:
+    for name in place:
+        tree = tree[name]
+    return float(tree)
+
+
+def _spread(values: Mapping[str, float]) -> str:
+    return f"{_short(values['median'])} ({_short(values['least'])} to {_short(values['most'])})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _joined(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name.rpartition('.')[2]} {value:.0f}" for name, value in values.items())
