@@ -90,11 +90,14 @@ def prepared(scale: Scale, names: Sequence[str] = targets.ORDER) -> Iterator[Pre
         write_requests(requests, population.requests())
         raw = RawModel(learned.model, [request for request, _ in exchanges["scoring", "BatchScore"]])
         generator = stack.enter_context(generating(requests, folder / "generator.log"))
+        running = [deciding.get(name) or stack.enter_context(starts[name]()) for name in names]
+        # All at once, rather than each when it is its turn to be waited for.
+        stack.callback(_end, running)
         yield Prepared(
             events=built.events,
             recordings=recordings,
             raw=raw,
-            targets=[deciding.get(name) or stack.enter_context(starts[name]()) for name in names],
+            targets=running,
             meter=Meter(generator=generator, recordings=recordings, candidates=raw.candidates),
         )
 
@@ -186,6 +189,12 @@ def _record(population: Population, target: Target, folder: Path) -> Kept:
     ports = {name: target.services[name].port for name in targets.SERVICES[:3]}
     chosen = random.Random(SEED).sample(population.requests(), RECORDED)
     return asyncio.run(record(world.PLAYBOOK, folder / "recorder", ports, chosen))
+
+
+def _end(running: Sequence[Target]) -> None:
+    for target in running:
+        for server in target.servers:
+            server.end()
 
 
 def _interrupt(*_: object) -> None:
