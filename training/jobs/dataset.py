@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from pydantic import AwareDatetime
 
+from services.engine import instants
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.history import History
-from services.engine.instants import instant, microseconds, time_zone
-from services.engine.instants import zone as zone_named
+from services.engine.instants import instant, microseconds
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.loader import load
 from services.engine.playbook.playbook import Playbook
@@ -123,7 +123,7 @@ def _values(
     action_id: str,
     time: int,
 ) -> dict[str, float]:
-    zone = time_zone(str(attributes.get("time_zone", ""))) or zone_named(playbook.head.time_zone)
+    zone = instants.time_zone(str(attributes.get("time_zone", ""))) or instants.zone(playbook.head.time_zone)
     local = instant(time).astimezone(zone)
     row = features.candidate_vectors(history, time, [action_id])[0]
     return {

@@ -166,10 +166,8 @@ class FeatureSet:
         return numbers
 
     def _of_action(self, action_id: str) -> dict[str, float]:
-        declared = self._playbook.catalogue.attributes
-        raw = self._playbook.actions[action_id].attributes
-        parsed = {n: values.parse(declared[n], v) for n, v in raw.items() if declared[n].type != "weights"}
-        return self._of_attributes(kinds.ActionFeature, declared, parsed)
+        declared, present = self._playbook.catalogue.attributes, self._playbook.action_attributes[action_id]
+        return self._of_attributes(kinds.ActionFeature, declared, present)
 
     def _of_attributes(
         self, kind: type[Any], declared: Mapping[str, Any], present: Mapping[str, Value]

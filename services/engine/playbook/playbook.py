@@ -22,6 +22,7 @@ from services.engine.playbook.schema import (
     Rule,
     Treatment,
 )
+from services.engine.playbook.values import Value, parse
 
 Stage = Literal["eligibility", "applicability", "suitability"]
 STAGES: Final[tuple[Stage, ...]] = ("eligibility", "applicability", "suitability")
@@ -79,6 +80,19 @@ class Playbook:
     def rule_variables(self) -> frozenset[str]:
         """Return every variable that some rule reads."""
         return frozenset().union(*(rule.expression.reads for rule in self.rules))
+
+    @cached_property
+    def action_attributes(self) -> Mapping[str, Mapping[str, Value]]:
+        """Return the attributes of each action as values of their declared types, weights left out."""
+        declared = self.catalogue.attributes
+        return {
+            action_id: {
+                name: parse(declared[name], raw)
+                for name, raw in action.attributes.items()
+                if declared[name].type != "weights"
+            }
+            for action_id, action in self.actions.items()
+        }
 
     def units(self, event: str, attribute: str) -> int:
         """Return how many smallest units make 1 of a summed event attribute: 100 for two decimals."""

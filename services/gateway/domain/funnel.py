@@ -45,7 +45,7 @@ def apply_engagement_policy(
             "action.class": action.action_class,
             "action.purpose": action.purpose,
         }
-        own |= {f"action.{name}": raw for name, raw in action.attributes.items()}
+        own |= {f"action.{name}": value for name, value in playbook.action_attributes[action_id].items()}
         return own | _known("feature", candidate_values(action_id))
 
     remaining = list(dict.fromkeys(fate.action_id for fate in fates if fate.removal is None))
