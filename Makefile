@@ -38,6 +38,7 @@ check: setup ## what CI runs: linters, types, contract, generated files, then th
 	@cd protos && ../$(BIN)/buf lint
 	@$(MAKE) --no-print-directory .check-generated
 	@$(BIN)/tact playbook check playbooks/*/
+	@$(BIN)/tact playbook test playbooks/*/ --mutate
 	@$(MAKE) --no-print-directory test
 
 gen: setup ## regenerate the stubs from the protos

@@ -14,13 +14,18 @@ from tact.decision.v1 import decision_service_pb2 as pb
 from tact.log.v1 import decision_record_pb2 as log_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
+from services.chassis.editions import Editions
 from services.chassis.rpc import Call
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load
 from services.engine.policy.consent import Permission
+from services.gateway.adapters.recollection import ProtoStory
+from services.gateway.contributions import Contributions
 from services.gateway.domain.knowledge import Cause, Model, Profile, Unavailable
 from services.gateway.domain.last_good import LastGood
+from services.gateway.domain.making import Edition
+from services.gateway.explanations import ExplainHandler
 from services.gateway.fakes import InMemoryFeatures, InMemoryLog, InMemoryProfiles, InMemoryScorer
 from services.gateway.handlers import DecideHandler
 from services.gateway.journal import Journal
@@ -36,6 +41,7 @@ FILES = {
         time_zone: Europe/Paris
         currency: EUR
         threshold: 0.10
+        measures: { effort: { from: 0, to: 10 }, delight: { from: -1.5, to: 1.5 } }
         purposes: { marketing: {}, care: {} }
         channels: { email: {}, mail: {}, app: {} }
         context:
@@ -228,6 +234,8 @@ class Shop:
     verdicts: list = field(default_factory=list)
     caller: str = "anonymous"
     remaining: float | None = None
+    edition: Edition = field(default_factory=lambda: Edition(playbook(), feature_set()))
+    pauses: int = 0
 
     def __post_init__(self):
         self.restart()
@@ -242,7 +250,11 @@ class Shop:
         def monotonic():
             return next(ticks)
 
-        self.model = KnownModel(self.scorer, self.log, playbook(), feature_set())
+        async def pause():
+            self.pauses += 1
+
+        book, features = self.edition
+        self.model = KnownModel(self.scorer, self.log, book, features)
         resolver = Resolver(profiles=self.profiles, features=self.features, last_good=self.last_good, now=now)
         journal = Journal(
             log=self.log,
@@ -251,18 +263,35 @@ class Shop:
             observe=lambda decision, logging: self.decided.append((decision, logging)),
         )
         decide = DecideHandler(
-            playbook=playbook(),
-            feature_set=feature_set(),
+            playbook=book,
+            feature_set=features,
             resolver=resolver,
-            propensities=Propensities(feature_set=feature_set(), scorer=self.scorer, model=self.model),
+            propensities=Propensities(
+                playbook=book, feature_set=features, scorer=self.scorer, model=self.model
+            ),
             journal=journal,
             now=now,
             monotonic=monotonic,
         )
-        outcomes = OutcomeHandler(
-            log=self.log, now=now, observe=lambda verdict, kind: self.verdicts.append((verdict, kind))
+
+        async def edition(version):
+            return self.edition if version == book.version else None
+
+        explain = ExplainHandler(
+            log=self.log,
+            contributions=Contributions(scorer=self.scorer, pause=pause),
+            edition=edition,
+            recall=ProtoStory,
+            pause=pause,
         )
-        self.servicer = DecisionServicer(decide, outcomes)
+        outcomes = OutcomeHandler(
+            log=self.log,
+            measures=lambda: book.head.measures,
+            now=now,
+            observe=lambda verdict, kind: self.verdicts.append((verdict, kind)),
+        )
+        self.editions = Editions(book.version, decide)
+        self.servicer = DecisionServicer(self.editions, explain, outcomes)
 
     def decide(self, **fields):
         """Answer one request."""
@@ -271,6 +300,11 @@ class Shop:
     async def deciding(self, asked):
         """Answer one request on the caller's loop."""
         return await self.servicer.Decide(asked, Call(caller=self.caller, remaining=lambda: self.remaining))
+
+    def explain(self, decision_id, **fields):
+        """Answer why."""
+        asked = pb.ExplainDecisionRequest(decision_id=decision_id, **fields)
+        return asyncio.run(self.servicer.ExplainDecision(asked, Call(remaining=lambda: self.remaining)))
 
     def record(self, *outcomes):
         """Answer one batch of outcomes."""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from training.bundle.writer import write_bundle
 from training.data.dataset import ModelFeature, read_dataset, write_dataset
+from training.jobs.tracking import ensure_registered_model, experiment_id, tracking
 from training.model.booster import BoosterConfig
 from training.model.fitting import FitConfig, fit
 
@@ -70,11 +71,21 @@ def read(folder):
     return read_dataset(folder)
 
 
-def bundle(folder, data, config=FAST):
+def bundle(folder, data, config=FAST, outcome="coupon_redeemed"):
     """Train on a dataset and write the bundle into a folder."""
     fitted = fit(data, config)
-    write_bundle(folder, fitted, data, outcome="coupon_redeemed", created_time=NOW, seed=3)
+    write_bundle(folder, fitted, data, outcome=outcome, created_time=NOW, seed=3)
     return fitted
+
+
+def register(folder, uri, model_name):
+    """Register a bundle's folder, whatever it holds, as a version that nobody serves; return its number."""
+    with tracking(uri) as client:
+        run = client.create_run(experiment_id(client, model_name))
+        client.log_artifacts(run.info.run_id, str(folder), "bundle")
+        ensure_registered_model(client, model_name)
+        source = f"{run.info.artifact_uri}/bundle"
+        return str(client.create_model_version(model_name, source=source, run_id=run.info.run_id).version)
 
 
 def files(folder):

@@ -41,7 +41,7 @@ def stubs():
     return Stubs(
         profile=Remote(BatchGetProfiles=_profiles),
         features=Remote(BatchGetFeatures=_features),
-        scoring=Remote(BatchScore=_scores, GetModel=_model),
+        scoring=Remote(BatchScore=_scores, ExplainScores=_contributions, GetModel=_model),
     )
 
 
@@ -95,6 +95,22 @@ def _scores(request):
     return scoring_pb.BatchScoreResponse(
         results=[
             scoring_pb.ScoreResult(scores=scoring_pb.Scores(propensities=[0.5] * item.candidates))
+            for item in request.items
+        ],
+        model_version="1",
+    )
+
+
+def _contributions(request):
+    """Explain every score by its bias alone."""
+    columns = len(model().layout) + 1
+    return scoring_pb.ExplainScoresResponse(
+        results=[
+            scoring_pb.ScoreContributionsResult(
+                contributions=scoring_pb.ScoreContributions(
+                    contributions=np.eye(1, columns, columns - 1).repeat(item.candidates, axis=0).tobytes()
+                )
+            )
             for item in request.items
         ],
         model_version="1",

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -241,28 +242,35 @@ class Together:
 
 
 class Processes:
-    """Each service in a process of its own, as ``tact serve`` runs it, reached over gRPC."""
+    """Each service in a process of its own, as ``tact serve`` runs it, reached over gRPC.
 
-    def __init__(self, home, playbook_folder, registry_uri=None, names=DEPENDENCIES):
+    ``environ`` adds to what the processes are told; ``launcher`` is a command that starts each.
+    """
+
+    def __init__(
+        self, home, playbook_folder, registry_uri=None, names=DEPENDENCIES, environ=None, launcher=()
+    ):
         self.home = home
         self.stubs = {}
         self.log = []
-        self._names = names
+        self.names = names
+        self._launcher = launcher
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TACT_")},
             "TACT_HOME": str(home),
             "TACT_PLAYBOOK": str(playbook_folder),
             "TACT_SCORING_MODEL_NAME": MODEL,
+            **(environ or {}),
         }
         if registry_uri is not None:
             self._environ["TACT_SCORING_TRACKING_URI"] = registry_uri
-        self._ports = {}
+        self._serving = {}
         self._processes = {}
         self._channels = contextlib.AsyncExitStack()
 
     async def __aenter__(self):
         try:
-            await asyncio.gather(*map(self.start, self._names))
+            await asyncio.gather(*map(self.start, self.names))
             await self.start("gateway")
         except BaseException:
             await self.__aexit__()
@@ -276,12 +284,12 @@ class Processes:
 
     async def start(self, name):
         """Start a process, on the port that it had before."""
-        addresses = {
-            f"TACT_GATEWAY_{each.upper()}_ADDRESS": f"127.0.0.1:{port}"
-            for each, port in self._ports.items()
-            if each != "gateway"
-        }
+        addresses = {}
+        if name == "gateway":
+            addresses = {f"TACT_GATEWAY_{each.upper()}_ADDRESS": self.address(each) for each in DEPENDENCIES}
+        had = self._serving.get(name, {"port": 0})
         process = await asyncio.create_subprocess_exec(
+            *self._launcher,
             sys.executable,
             "-m",
             "services.cli",
@@ -290,39 +298,63 @@ class Processes:
             cwd=ROOT,
             env={
                 **self._environ,
-                **(addresses if name == "gateway" else {}),
-                f"TACT_{name.upper()}_PORT": str(self._ports.get(name, 0)),
+                **addresses,
+                f"TACT_{name.upper()}_PORT": str(had["port"]),
                 f"TACT_{name.upper()}_METRICS_PORT": "0",
             },
             stderr=asyncio.subprocess.PIPE,
         )
-        port = asyncio.get_running_loop().create_future()
-        self._processes[name] = process, asyncio.create_task(self._read(process, port))
-        self._ports[name] = await port
+        serving = asyncio.get_running_loop().create_future()
+        self._processes[name] = process, asyncio.create_task(self._read(process, serving))
+        self._serving[name] = await serving
         if name in DESCRIPTORS and name not in self.stubs:
-            opened = channel(f"127.0.0.1:{self._ports[name]}", DESCRIPTORS[name])
+            opened = channel(f"127.0.0.1:{self.port(name)}", DESCRIPTORS[name])
             await self._channels.enter_async_context(opened)
             self.stubs[name] = GrpcStub(opened, DESCRIPTORS[name], PATIENCE_SECONDS)
 
+    def port(self, name):
+        """Return the port on which a service listens."""
+        return self._serving[name]["port"]
+
+    def metrics_port(self, name):
+        """Return the port on which a service shows its metrics."""
+        return self._serving[name]["metrics_port"]
+
+    def address(self, name):
+        """Return where the gateway looks for a service: where it listens, else where nobody does."""
+        return f"127.0.0.1:{self.port(name) if name in self._serving else 1}"
+
+    def pid(self, name):
+        """Return the id of a service's process."""
+        return self._processes[name][0].pid
+
+    def signal(self, name, number):
+        """Send a signal to a process, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self._processes[name][0].send_signal(number)
+
     def kill(self, name):
         """Kill a process at once."""
-        process, _ = self._processes[name]
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        self.signal(name, signal.SIGKILL)
 
     async def stop(self, name):
         """Kill a process and wait for its end."""
         self.kill(name)
-        process, reading = self._processes.pop(name)
-        await process.wait()
-        await reading
+        await self.ended(name)
 
-    async def _read(self, process, port):
+    async def ended(self, name):
+        """Wait for the end of a process and return its exit code."""
+        process, reading = self._processes.pop(name)
+        code = await process.wait()
+        await reading
+        return code
+
+    async def _read(self, process, serving):
         lines = []
         async for line in process.stderr:
             lines.append(line.decode())
-            if not port.done() and '"serving"' in lines[-1]:
-                port.set_result(json.loads(line)["port"])
+            if not serving.done() and '"serving"' in lines[-1]:
+                serving.set_result(json.loads(line))
         self.log += lines
-        if not port.done():
-            port.set_exception(AssertionError("".join(lines)))
+        if not serving.done():
+            serving.set_exception(AssertionError("".join(lines)))

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from services.chassis.inprocess import InProcessStub
 from services.chassis.server import Running, serving
 from services.chassis.settings import load
-from services.engine.playbook.loader import load as load_playbook
-from services.engine.playbook.loader import shipped
+from services.engine.playbook.store import opened
 from services.features import app as features
 from services.features.settings import FeatureSettings
 from services.gateway import app as gateway
@@ -43,12 +42,19 @@ def load_settings(environ: Mapping[str, str] | None = None) -> AllSettings:
 
 @asynccontextmanager
 async def running(settings: AllSettings) -> AsyncIterator[Mapping[str, Running]]:
-    """Serve all four on their own ports; the gateway calls the others directly."""
-    playbook = load_playbook(settings.gateway.playbook or shipped("retail"))
+    """Serve all four on their own ports; the gateway calls the others directly.
+
+    Each follows the playbooks for itself; what one has loaded serves the others.
+    """
+    playbook, store = opened(settings.gateway.playbook, settings.gateway.home)
     async with AsyncExitStack() as stack:
         services = {
-            "profile": await stack.enter_async_context(profile.open_service(settings.profile, playbook)),
-            "features": await stack.enter_async_context(features.open_service(settings.features, playbook)),
+            "profile": await stack.enter_async_context(
+                profile.open_service(settings.profile, playbook, playbooks=store)
+            ),
+            "features": await stack.enter_async_context(
+                features.open_service(settings.features, playbook, playbooks=store)
+            ),
             "scoring": await stack.enter_async_context(scoring.open_service(settings.scoring)),
         }
         stubs = gateway.Stubs(
@@ -58,7 +64,7 @@ async def running(settings: AllSettings) -> AsyncIterator[Mapping[str, Running]]
             }
         )
         services["gateway"] = await stack.enter_async_context(
-            gateway.open_service(settings.gateway, playbook, stubs)
+            gateway.open_service(settings.gateway, playbook, stubs, store)
         )
         yield {
             name: await stack.enter_async_context(serving(service, getattr(settings, name).listener))

@@ -12,7 +12,12 @@ from google.protobuf.message_factory import GetMessageClass
 
 from services.chassis.listener import DEFAULT_MESSAGE_BYTES
 
-KEEPALIVE_MS = 20_000
+# A server that stops cancels what still arrives on its connections, before any of it is begun.
+OUT_OF_REACH = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""What a call fails with where nobody took it; a caller who cancels gets ``CancelledError`` instead."""
+KEEPALIVE_MS = 5_000
+SILENCE_MS = 5_000
+"""How long the other end of a connection may say nothing before it counts as gone."""
 
 
 class UnaryCall(Protocol):
@@ -48,7 +53,7 @@ def channel(
     """Open a channel to one service.
 
     What is retried is decided here and nowhere else: RPCs named in ``safe`` are tried up to
-    ``attempts`` times within their deadline while the answer is UNAVAILABLE; every other
+    ``attempts`` times within their deadline while they are out of reach; every other
     failure, and every other RPC, fails at once.
 
     Raises:
@@ -61,7 +66,11 @@ def channel(
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_timeout_ms", SILENCE_MS),
+        # A connection in use is probed by other pings than an idle one, and those may take a minute;
+        # an attempt to connect may wait twenty seconds for the greeting.
+        ("grpc.http2.ping_timeout_ms", SILENCE_MS),
+        ("grpc.min_reconnect_backoff_ms", SILENCE_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -136,7 +145,7 @@ def retry_config(descriptor: ServiceDescriptor, safe: Iterable[str], attempts: i
                     "initialBackoff": "0.01s",
                     "maxBackoff": "0.1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": [grpc.StatusCode.UNAVAILABLE.name],
+                    "retryableStatusCodes": [code.name for code in OUT_OF_REACH],
                 },
             }
         ],

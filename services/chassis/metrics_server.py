@@ -15,6 +15,11 @@ from services.chassis.listener import cannot_listen
 _POLL_SECONDS = 0.1
 
 
+class _Page(MetricsHandler):
+    # A connection costs a thread for as long as it lasts.
+    timeout = 2.0
+
+
 @contextlib.asynccontextmanager
 async def metrics_server(
     service: str, registry: CollectorRegistry, host: str, port: int
@@ -31,7 +36,7 @@ async def metrics_server(
         daemon_threads = True
 
     try:
-        server = Server((host, port), MetricsHandler.factory(registry))
+        server = Server((host, port), _Page.factory(registry))
     except OSError as error:
         raise cannot_listen(service, host, port) from error
     thread = threading.Thread(

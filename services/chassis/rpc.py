@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from prometheus_client import CollectorRegistry
 
 from services.chassis import telemetry
+from services.chassis.deadline import Remaining, answering, no_deadline
 from services.chassis.faults import Fault, deadline_exceeded, internal
 
 ANONYMOUS = "anonymous"
@@ -20,10 +21,6 @@ ANONYMOUS = "anonymous"
 # A client gives up and tells the server a moment before the server's own clock reaches the
 # deadline, so a cancel this close to it is the deadline.
 _DEADLINE_SLACK_SECONDS = 0.005
-
-
-def _no_deadline() -> None:
-    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +31,7 @@ class Call:
     """
 
     caller: str = ANONYMOUS
-    remaining: Callable[[], float | None] = _no_deadline
+    remaining: Remaining = no_deadline
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -80,7 +77,8 @@ class Endpoint:
         try:
             if deadline is not None and deadline <= 0:
                 raise deadline_exceeded()
-            response = await method(request, call)
+            with answering(call.remaining):
+                response = await method(request, call)
             if not isinstance(response, self._answer):
                 raise TypeError(f"{self.rpc} answered with {type(response).__name__}")
             return response

@@ -19,7 +19,9 @@ from services.chassis.listener import DEFAULT_MESSAGE_BYTES, Listener
 
 S = TypeVar("S", bound="ServiceSettings")
 
-SHARED = frozenset({"TACT_HOME", "TACT_PLAYBOOK", "TACT_REQUIRE_SERVERS", "TACT_TEST_DATA"})
+SHARED = frozenset(
+    {"TACT_HOME", "TACT_PLAYBOOK", "TACT_PLAYBOOK_POLL_SECONDS", "TACT_REQUIRE_SERVERS", "TACT_TEST_DATA"}
+)
 
 
 class InvalidSettings(ValueError):
@@ -43,6 +45,7 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(DEFAULT_MESSAGE_BYTES, gt=0)
     home: Path = Field(Path(".tact"), validation_alias="TACT_HOME")
     playbook: Path | None = Field(None, validation_alias="TACT_PLAYBOOK")
+    playbook_poll_seconds: float = Field(1.0, gt=0, validation_alias="TACT_PLAYBOOK_POLL_SECONDS")
 
     @property
     def listener(self) -> Listener:

@@ -4,21 +4,24 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from services.chassis.deadline import patience
 from services.chassis.sqlite_file import (
     StoreUnavailable,
     connect_reader,
     connect_writer,
     is_store_error,
+    is_unreadable,
     migrate,
+    parsing,
     unavailable,
 )
 from services.chassis.sqlite_writer import Job, Write, Writer
 
-__all__ = ["Database", "StoreUnavailable", "Write", "WriteQueueFull"]
+__all__ = ["Database", "StoreUnavailable", "Write", "WriteQueueFull", "parsing"]
 
 T = TypeVar("T")
 
@@ -91,9 +94,12 @@ class Database:
         survives the death of the process at once and a power cut after 50 ms. A caller that
         is cancelled cannot know whether its write was done.
 
+        A write whose turn does not come while the call at hand can still be answered is not
+        done at all: the file is locked by another process, or the disk is slow.
+
         Raises:
             WriteQueueFull: ``queue_limit`` writes are waiting.
-            StoreUnavailable: the file cannot be written, or is closed.
+            StoreUnavailable: the file cannot be written in time, or at all, or is closed.
         """
         if self._closed:
             raise StoreUnavailable(f"{self.path.name} is closed")
@@ -101,11 +107,25 @@ class Database:
             raise WriteQueueFull(f"{self.path.name}: {self.queue_limit} writes are waiting")
         job = Job(write, durable, asyncio.get_running_loop().create_future())
         self._writer.jobs.put(job)
-        await job.done
+        with self._patient(job):
+            await job.done
         if job.error is not None:
             raise job.error
         result: T = job.result
         return result
+
+    @contextlib.contextmanager
+    def _patient(self, job: Job) -> Iterator[None]:
+        """Withdraw a job whose turn does not come in time for the call at hand."""
+        if (seconds := patience()) is None:
+            yield
+            return
+        late = StoreUnavailable(f"{self.path.name}: no turn to write in time, the file is locked or slow")
+        timer = job.done.get_loop().call_later(seconds, job.withdraw, late)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
@@ -114,7 +134,7 @@ def _open(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         migrate(connection, path, migrations)
     except BaseException as error:
         connection.close()
-        if is_store_error(error):
+        if is_store_error(error) or is_unreadable(error):
             raise unavailable(path, error) from error
         raise
     return connection

@@ -2,8 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 _OPTIONS: dict[str, Any] = {"timeout": 5.0, "isolation_level": None, "cached_statements": 256}
 
@@ -24,6 +25,11 @@ _STORE_ERRORS = frozenset(
 )
 
 
+_GARBLED = "something in it cannot be read back"
+# SQLite's own report of what is broken may quote it, and Python may fail to read that.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+
 class StoreUnavailable(Exception):
     """The file cannot be read or written; nothing of the write was acknowledged."""
 
@@ -31,6 +37,13 @@ class StoreUnavailable(Exception):
 def is_store_error(error: BaseException) -> bool:
     """Tell a store that fails (full, locked, broken) from a statement that does."""
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _STORE_ERRORS
+
+
+def is_unreadable(error: BaseException) -> bool:
+    """Tell a text that is no text any more; Python finds it, so SQLite's code is missing."""
+    if isinstance(error, UnicodeDecodeError):
+        return True
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
 
 
 def is_io_error(error: BaseException) -> bool:
@@ -43,7 +56,19 @@ def is_io_error(error: BaseException) -> bool:
 def unavailable(path: Path, error: BaseException) -> StoreUnavailable:
     """Make the error of a store that failed with ``error``."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    if is_unreadable(error):
+        # The error's own text quotes the value.
+        reason = _GARBLED
     return StoreUnavailable(f"{path.name}: {reason}")
+
+
+@contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Raise ``StoreUnavailable`` where what the file holds is no longer what was written."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreUnavailable(f"{path.name}: {_GARBLED}") from error
 
 
 class Reader(sqlite3.Connection):
@@ -59,12 +84,40 @@ class Reader(sqlite3.Connection):
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
         if self.is_closed:
             raise StoreUnavailable(f"{self.path.name} is closed")
+        return self.cursor(_Rows).execute(sql, parameters)
+
+
+class _Rows(sqlite3.Cursor):
+    """The rows of a ``Reader``, of which a later one may lie in a broken page."""
+
+    connection: Reader
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Self:
         try:
             return super().execute(sql, parameters)
-        except sqlite3.Error as error:
-            if is_store_error(error):
-                raise unavailable(self.path, error) from error
+        except _ERRORS as error:
+            self._give_up(error)
             raise
+
+    def fetchone(self) -> Any:
+        try:
+            return super().fetchone()
+        except _ERRORS as error:
+            self._give_up(error)
+            raise
+
+    def fetchall(self) -> list[Any]:
+        try:
+            return super().fetchall()
+        except _ERRORS as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: Exception) -> None:
+        # A statement that is left halfway pins the snapshot that all later reads would see.
+        self.close()
+        if is_store_error(error) or is_unreadable(error):
+            raise unavailable(self.connection.path, error) from error
 
 
 def connect_reader(path: Path) -> Reader:
@@ -91,7 +144,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except (sqlite3.Error, OSError) as error:
+    except (*_ERRORS, OSError) as error:
         raise unavailable(path, error) from error
     return connection
 

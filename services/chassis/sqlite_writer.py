@@ -5,14 +5,15 @@ import contextlib
 import os
 import queue
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from services.chassis import telemetry
-from services.chassis.sqlite_file import is_io_error, is_store_error, unavailable
+from services.chassis.sqlite_file import is_io_error, is_store_error, is_unreadable, unavailable
 
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], T]
@@ -33,6 +34,17 @@ class Job:
     done: asyncio.Future[None]
     result: Any = None
     error: Exception | None = None
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> bool:
+        """Claim the job: either the writer does it, or its caller withdraws it; False for who is late."""
+        return not self.done.done() and self._turn.acquire(blocking=False)
+
+    def withdraw(self, error: Exception) -> None:
+        """Fail with ``error`` instead of being done; too late once the writer took the job."""
+        if self.take():
+            self.error = error
+            self.done.set_result(None)
 
 
 class Writer:
@@ -72,8 +84,12 @@ class Writer:
         return group
 
     def _write(self, group: Sequence[Job]) -> None:
+        # What was withdrawn while it waited must not keep the others waiting for the file.
+        group = [job for job in group if not job.done.done()]
+        if not group:
+            return
         try:
-            self._commit([job for job in group if not job.done.cancelled()])
+            self._commit(group)
         except Exception as error:
             for job in group:
                 job.error = unavailable(self._path, error)
@@ -92,7 +108,8 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for job in group:
-                self._apply(job)
+                if job.take():
+                    self._apply(job)
             connection.execute("COMMIT")
         except BaseException as error:
             if is_io_error(error):
@@ -114,7 +131,7 @@ class Writer:
             # A store that fails may have rolled the whole group back by itself.
             if is_store_error(error) or not connection.in_transaction:
                 raise
-            job.error = error
+            job.error = unavailable(self._path, error) if is_unreadable(error) else error
             connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
 

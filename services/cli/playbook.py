@@ -1,13 +1,11 @@
-"""``tact playbook check FOLDER...``: finds what is wrong with a playbook."""
+"""``tact playbook``: finds what is wrong with a playbook, runs its cases, and puts it into use."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from services.engine.playbook.errors import PlaybookError
-from services.engine.playbook.loader import load
+from services.cli import checking, publishing, schemas
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,21 +13,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     check = verbs.add_parser("check", help="list every mistake with file and line")
     check.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    test = verbs.add_parser("test", help="run the cases and say what is not as expected")
+    test.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    test.add_argument(
+        "--mutate",
+        action="store_true",
+        help="delete and negate every rule in turn, and name those where no case notices",
+    )
+    test.add_argument(
+        "--only", default="", metavar="TEXT", help="only situations and cases whose names hold TEXT"
+    )
+    publishing.configure(verbs)
+    schemas.configure(verbs)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check each folder; 1 if any is wrong."""
-    wrong = 0
-    for folder in arguments.folders:
-        try:
-            playbook = load(folder)
-        except PlaybookError as error:
-            wrong += 1
-            for problem in error.problems:
-                sys.stderr.write(f"{folder}/{problem}\n")
-            continue
-        sys.stdout.write(
-            f"{folder}: {len(playbook.actions)} actions, {len(playbook.features)} features, "
-            f"{len(playbook.rules)} rules, version {playbook.version[:12]}\n"
-        )
-    return 1 if wrong else 0
+    """Check or test each folder, or change what is in use; 1 if any is wrong."""
+    if arguments.verb in publishing.VERBS:
+        return publishing.run(arguments)
+    if arguments.verb == schemas.VERB:
+        return schemas.run(arguments)
+    if arguments.verb == "test":
+        # The services take a second to import; checking needs none of them.
+        from services.cli.cases.command import test
+
+        return test(arguments.folders, mutate=arguments.mutate, only=arguments.only)
+    return checking.check(arguments.folders)

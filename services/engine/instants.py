@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
@@ -58,3 +59,16 @@ def zone(name: str) -> ZoneInfo:
             return ZoneInfo.from_file(data, key=name)
     except OSError as error:
         raise ValueError(f'"{name}" is no IANA time zone') from error
+
+
+def local_time(moments: Iterable[datetime]) -> dict[str, int]:
+    """Return the ``hour`` (0 to 23) and ``weekday`` (Monday is 1) that local moments have in common.
+
+    What they do not agree on is left out, as where a country has several zones.
+
+    >>> local_time([datetime(2026, 3, 2, 9, 30)])
+    {'hour': 9, 'weekday': 1}
+    """
+    hours, weekdays = zip(*((moment.hour, moment.isoweekday()) for moment in moments), strict=True)
+    found = {"hour": set(hours), "weekday": set(weekdays)}
+    return {name: values.pop() for name, values in found.items() if len(values) == 1}

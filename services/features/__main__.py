@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from services.chassis.process import run_service
 from services.chassis.server import Running, serving
 from services.chassis.settings import load
-from services.engine.playbook.loader import load as load_playbook
-from services.engine.playbook.loader import shipped
+from services.engine.playbook.store import opened
 from services.features.app import open_service
 from services.features.settings import FeatureSettings
 
@@ -17,8 +16,11 @@ from services.features.settings import FeatureSettings
 @asynccontextmanager
 async def running(settings: FeatureSettings) -> AsyncIterator[Running]:
     """Serve as long as the block lasts."""
-    playbook = load_playbook(settings.playbook or shipped("retail"))
-    async with open_service(settings, playbook) as service, serving(service, settings.listener) as ports:
+    playbook, store = opened(settings.playbook, settings.home)
+    async with (
+        open_service(settings, playbook, playbooks=store) as service,
+        serving(service, settings.listener) as ports,
+    ):
         yield ports
 
 

@@ -9,9 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from prometheus_client import CollectorRegistry
 from tact.features.v1 import feature_service_pb2
 
+from services.chassis.following import following
 from services.chassis.rpc import Service
-from services.chassis.sqlite import Database
+from services.chassis.sqlite import Database, StoreUnavailable
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.store import Store
+from services.features import ports
 from services.features.adapters.history_cache import HistoryCache
 from services.features.adapters.sqlite_events import MIGRATIONS, SqliteEvents
 from services.features.adapters.store_lock import exclusive
@@ -28,9 +31,12 @@ def system_micros() -> int:
 
 @asynccontextmanager
 async def open_service(
-    settings: FeatureSettings, playbook: Playbook, now: Callable[[], int] = system_micros
+    settings: FeatureSettings,
+    playbook: Playbook,
+    now: Callable[[], int] = system_micros,
+    playbooks: Store | None = None,
 ) -> AsyncIterator[Service]:
-    """Build the feature service on its store.
+    """Build the feature service on its store; of ``playbooks`` it follows the version that is current.
 
     Raises:
         StoreUnavailable: the store cannot be opened, or another process serves it.
@@ -46,11 +52,28 @@ async def open_service(
         metrics.watch_queue(lambda: database.queue_depth)
         store = SqliteEvents(database, HistoryCache(settings.cached_events, metrics))
         handlers = FeatureHandlers(store, playbook, now, metrics)
+        await stack.enter_async_context(
+            following(
+                "features",
+                playbooks,
+                playbook.version,
+                handlers.take,
+                metrics.playbook,
+                settings.playbook_poll_seconds,
+            )
+        )
+
+        async def warm_up() -> None:
+            try:
+                await handlers.warm_up()
+            except ports.StoreUnavailable as error:
+                raise StoreUnavailable(str(error)) from error
+
         yield Service(
             name="features",
             descriptor=feature_service_pb2.DESCRIPTOR.services_by_name["FeatureService"],
             servicer=FeatureServicer(handlers),
             registry=registry,
-            warm_up=handlers.warm_up,
+            warm_up=warm_up,
             ready=lambda: database.is_writable,
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
+from services.chassis.editions import Editions
 from services.engine import moments
 from services.engine.features.feature_set import FeatureSet, Vector
 from services.engine.features.history import History
@@ -44,9 +45,9 @@ class Vectors:
 class PlaybookVersionUnknown(Exception):
     """The caller works with another playbook."""
 
-    def __init__(self, version: str, held: str) -> None:
-        super().__init__(f"playbook version {version:.64} is not held; held: {held}")
-        self.held = held
+    def __init__(self, version: str, held: Iterable[str]) -> None:
+        self.held = ", ".join(held)
+        super().__init__(f"playbook version {version:.64} is not held; held: {self.held}")
 
 
 class SequenceNotReached(Exception):
@@ -56,27 +57,48 @@ class SequenceNotReached(Exception):
         super().__init__(f"sequence {sequence} is not reached, the store is at {newest}")
 
 
+class Edition(NamedTuple):
+    """One version of a playbook, and its features ready to compute."""
+
+    playbook: Playbook
+    features: FeatureSet
+
+
 class FeatureHandlers:
     """Handles every call of the feature service; ``now`` returns UTC microseconds since 1970."""
 
     def __init__(
         self, store: EventStore, playbook: Playbook, now: Callable[[], int], metrics: FeatureMetrics
     ) -> None:
-        self.playbook = playbook
-        self.features = FeatureSet(playbook)
+        self._editions = Editions(playbook.version, Edition(playbook, FeatureSet(playbook)))
         self._store = store
         self._now = now
         self._metrics = metrics
+        metrics.playbook.show(playbook.head.name, playbook.version)
+
+    @property
+    def current(self) -> Edition:
+        """Return what is in use."""
+        return self._editions.current
+
+    async def take(self, playbook: Playbook) -> None:
+        """Work by another playbook from the next call on; reads that carry one of the last still get it.
+
+        What is stored and cached is of every playbook, and stays.
+        """
+        edition = await asyncio.to_thread(_proven, playbook, self._now())
+        self._editions.take(playbook.version, edition)
+        self._metrics.playbook.show(playbook.head.name, playbook.version)
 
     async def ingest(self, incoming: Iterable[IncomingEvent]) -> tuple[list[Placement | Invalid], int]:
         """Store events; answer each in order, and the store's newest sequence after them.
 
         ``incoming`` is consumed bit by bit, between which other calls run.
         """
-        now = self._now()
+        now, playbook = self._now(), self.current.playbook
         checked: list[Event | Invalid] = []
         for event in incoming:
-            checked.append(check(event, self.playbook, now))
+            checked.append(check(event, playbook, now))
             if len(checked) % _EVENTS_IN_A_ROW == 0:
                 await asyncio.sleep(0)
         appended = await self._store.append([event for event in checked if isinstance(event, Event)])
@@ -88,15 +110,15 @@ class FeatureHandlers:
 
     async def vectors(
         self, keys: Sequence[Key], playbook_version: str, min_sequence: int
-    ) -> list[Vectors | Invalid]:
-        """Compute the features of each customer as of its time.
+    ) -> tuple[list[Vectors | Invalid], str]:
+        """Compute the features of each customer as of its time; return the fingerprint of the layout too.
 
         Raises:
             InvalidRequest: the version is empty or the sequence negative.
-            PlaybookVersionUnknown: the version is not the one held.
+            PlaybookVersionUnknown: the version is none of the last ones.
             SequenceNotReached: the store is behind ``min_sequence``.
         """
-        self._check_request(playbook_version, min_sequence)
+        edition = self._edition(playbook_version, min_sequence)
         if min_sequence and (newest := await self._store.newest()) < min_sequence:
             raise SequenceNotReached(min_sequence, newest)
         now = self._now()
@@ -104,8 +126,8 @@ class FeatureHandlers:
         for key in keys:
             if answers:
                 await asyncio.sleep(0)
-            answers.append(await self._vectors(key, now))
-        return answers
+            answers.append(await self._vectors(edition, key, now))
+        return answers, edition.features.served_fingerprint
 
     async def newest(self) -> int:
         """Return the store's newest sequence."""
@@ -113,10 +135,10 @@ class FeatureHandlers:
 
     async def warm_up(self) -> None:
         """Compute every feature once, and read the store."""
-        self._compute(History(()), self._now(), list(self.playbook.actions), 0)
+        _warm(self.current, self._now())
         self._metrics.sequence.set(await self._store.newest())
 
-    async def _vectors(self, key: Key, now: int) -> Vectors | Invalid:
+    async def _vectors(self, edition: Edition, key: Key, now: int) -> Vectors | Invalid:
         violations: list[Violation] = []
         check_text("customer_id", key.customer_id, violations, least=1, most=LONGEST_ID)
         as_of = now
@@ -125,24 +147,16 @@ class FeatureHandlers:
         except ValueError as error:
             violations.append(Violation("as_of_time", str(error)))
         for index, action_id in enumerate(key.action_ids):
-            if action_id not in (known := self.playbook.actions):
+            if action_id not in (known := edition.playbook.actions):
                 # Looking for the nearest name is slow, so only the first violations get it.
                 near = known if len(violations) < _MOST_SUGGESTIONS else ()
                 violations.append(Violation(f"action_ids[{index}]", unknown(action_id, near)))
         if violations:
             return Invalid(tuple(violations))
         snapshot = await self._store.snapshot(key.customer_id)
-        return self._compute(snapshot.history, as_of, key.action_ids, snapshot.sequence)
+        return _compute(edition.features, snapshot.history, as_of, key.action_ids, snapshot.sequence)
 
-    def _compute(self, history: History, as_of: int, action_ids: Sequence[str], sequence: int) -> Vectors:
-        return Vectors(
-            customer=self.features.customer_vector(history, as_of),
-            ages=self.features.customer_ages(history, as_of),
-            candidates=self.features.candidate_vectors(history, as_of, action_ids),
-            as_of_sequence=sequence,
-        )
-
-    def _check_request(self, playbook_version: str, min_sequence: int) -> None:
+    def _edition(self, playbook_version: str, min_sequence: int) -> Edition:
         violations = []
         if not playbook_version:
             violations.append(Violation("playbook_version", "must be set"))
@@ -150,8 +164,9 @@ class FeatureHandlers:
             violations.append(Violation("min_sequence", "must not be negative"))
         if violations:
             raise InvalidRequest(*violations)
-        if playbook_version != self.playbook.version:
-            raise PlaybookVersionUnknown(playbook_version, self.playbook.version)
+        if (edition := self._editions.get(playbook_version)) is None:
+            raise PlaybookVersionUnknown(playbook_version, self._editions.versions)
+        return edition
 
     def _count(self, answers: Iterable[Placement | Invalid]) -> None:
         counts = {"stored": 0, "duplicate": 0, "reused": 0, "invalid": 0}
@@ -162,3 +177,25 @@ class FeatureHandlers:
                 counts["invalid" if isinstance(answer, Invalid) else "reused"] += 1
         for result, count in counts.items():
             self._metrics.events.labels(result).inc(count)
+
+
+def _proven(playbook: Playbook, now: int) -> Edition:
+    """Make an edition that has computed once."""
+    edition = Edition(playbook, FeatureSet(playbook))
+    _warm(edition, now)
+    return edition
+
+
+def _warm(edition: Edition, now: int) -> None:
+    _compute(edition.features, History(()), now, list(edition.playbook.actions), 0)
+
+
+def _compute(
+    features: FeatureSet, history: History, as_of: int, action_ids: Sequence[str], sequence: int
+) -> Vectors:
+    return Vectors(
+        customer=features.customer_vector(history, as_of),
+        ages=features.customer_ages(history, as_of),
+        candidates=features.candidate_vectors(history, as_of, action_ids),
+        as_of_sequence=sequence,
+    )

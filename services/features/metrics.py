@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from services.chassis.following import FollowMetrics
+from services.engine.playbook.store import Cause
+
 
 class FeatureMetrics:
     """Counts events and reads into a registry."""
@@ -33,6 +36,7 @@ class FeatureMetrics:
         self._waiting = Gauge(
             "tact_features_waiting_writes", "Writes that wait for the store.", registry=registry
         )
+        self.playbook = FollowMetrics(registry, "playbook", Cause)
         for result in ("stored", "duplicate", "reused", "invalid"):
             self.events.labels(result)
         for source in ("cache", "store"):

@@ -71,7 +71,7 @@ class FeatureServicer:
         _limit("customers", len(request.customers), MOST_CUSTOMERS)
         _limit("customers.action_ids", sum(len(key.action_ids) for key in request.customers), MOST_CANDIDATES)
         with _faults():
-            answers = await self._handlers.vectors(
+            answers, fingerprint = await self._handlers.vectors(
                 [_key(key) for key in request.customers], request.playbook_version, request.min_sequence
             )
         return pb.BatchGetFeaturesResponse(
@@ -81,7 +81,7 @@ class FeatureServicer:
                 else pb.FeatureResult(vectors=_vectors(answer))
                 for answer in answers
             ],
-            schema_fingerprint=self._handlers.features.served_fingerprint,
+            schema_fingerprint=fingerprint,
         )
 
     async def DescribeFeatures(
@@ -90,7 +90,7 @@ class FeatureServicer:
         """List the features of the playbook by name, which is the order of the vectors."""
         with _faults():
             newest = await self._handlers.newest()
-        playbook = self._handlers.playbook
+        playbook, features = self._handlers.current
         return pb.DescribeFeaturesResponse(
             features=[
                 pb.FeatureDescription(
@@ -106,7 +106,7 @@ class FeatureServicer:
                 for name, definition in sorted(playbook.features.items())
             ],
             playbook_version=playbook.version,
-            schema_fingerprint=self._handlers.features.served_fingerprint,
+            schema_fingerprint=features.served_fingerprint,
             sequence=newest,
         )
 

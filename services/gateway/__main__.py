@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager
 from services.chassis.process import run_service
 from services.chassis.server import Running, serving
 from services.chassis.settings import load
-from services.engine.playbook.loader import load as load_playbook
-from services.engine.playbook.loader import shipped
+from services.engine.playbook.store import opened
 from services.gateway.app import connected, open_service
 from services.gateway.settings import GatewaySettings
 
@@ -17,10 +16,10 @@ from services.gateway.settings import GatewaySettings
 @asynccontextmanager
 async def running(settings: GatewaySettings) -> AsyncIterator[Running]:
     """Serve as long as the block lasts."""
-    playbook = load_playbook(settings.playbook or shipped("retail"))
+    playbook, store = opened(settings.playbook, settings.home)
     async with (
         connected(settings) as stubs,
-        open_service(settings, playbook, stubs) as service,
+        open_service(settings, playbook, stubs, store) as service,
         serving(service, settings.listener) as ports,
     ):
         yield ports

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -16,25 +17,35 @@ from tact.profile.v1 import profile_service_pb2
 from tact.scoring.v1 import scoring_service_pb2
 
 from services.chassis.clients import GrpcStub, Stub, channel
+from services.chassis.editions import Editions
+from services.chassis.following import following
 from services.chassis.rpc import Service
 from services.chassis.sqlite import Database
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.store import Store
+from services.gateway.adapters.recollection import ProtoStory
 from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.adapters.stubs import StubFeatures, StubProfiles, StubScorer
+from services.gateway.contributions import Contributions
 from services.gateway.domain.knowledge import Unavailable
 from services.gateway.domain.last_good import LastGood
+from services.gateway.explanations import ExplainHandler
 from services.gateway.handlers import DecideHandler
 from services.gateway.journal import Journal
 from services.gateway.known_model import KnownModel
+from services.gateway.library import Library
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.outcomes import OutcomeHandler
 from services.gateway.propensities import Propensities
 from services.gateway.resolver import Resolver
+from services.gateway.rollout import Rollout, are_the_same
 from services.gateway.servicer import DecisionServicer
 from services.gateway.settings import GatewaySettings
 
 DEFAULT_TIMEOUT_SECONDS = 1.0
+ROLLOUT_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.001
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -72,7 +83,7 @@ async def connected(settings: GatewaySettings) -> AsyncIterator[Stubs]:
                 settings.scoring_address,
                 scoring_service_pb2,
                 "ScoringService",
-                ["BatchScore", "GetModel"],
+                ["BatchScore", "ExplainScores", "GetModel"],
             ),
         ):
             descriptor = module.DESCRIPTOR.services_by_name[service]
@@ -81,49 +92,111 @@ async def connected(settings: GatewaySettings) -> AsyncIterator[Stubs]:
         yield Stubs(**stubs)
 
 
-@asynccontextmanager
-async def open_service(settings: GatewaySettings, playbook: Playbook, stubs: Stubs) -> AsyncIterator[Service]:
-    """Build the gateway on its store and the given stubs."""
-    migrations = [path.read_text() for path in sorted(_MIGRATIONS.glob("*.sql"))]
-    path = settings.home / "gateway.sqlite"
-    async with Database.open(path, migrations, queue_limit=settings.log_queue) as database:
-        registry = CollectorRegistry()
-        metrics = GatewayMetrics(registry)
-        metrics.watch_queue(lambda: database.queue_depth)
-        metrics.playbook(playbook.head.name, playbook.version)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Workshop:
+    """Builds what decides by one playbook, on what is the same for all."""
+
+    settings: GatewaySettings
+    stubs: Stubs
+    log: SqliteLog
+    scorer: StubScorer
+    journal: Journal
+
+    def handler(self, playbook: Playbook, before: DecideHandler | None = None) -> DecideHandler:
+        """Make the handler that follows the one ``before``, whose last good features it keeps if it can."""
         features = FeatureSet(playbook)
-        log = SqliteLog(database)
-        scorer = StubScorer(stubs.scoring)
-        model = KnownModel(scorer, log, playbook, features)
-        resolver = Resolver(
-            profiles=StubProfiles(stubs.profile, playbook),
-            features=StubFeatures(stubs.features, playbook, features),
-            last_good=LastGood(settings.last_good_customers, settings.last_good_age),
-            now=_now,
-        )
-        decide = DecideHandler(
+        kept = before and are_the_same(before, playbook, features)
+        return DecideHandler(
             playbook=playbook,
             feature_set=features,
-            resolver=resolver,
-            propensities=Propensities(feature_set=features, scorer=scorer, model=model),
-            journal=Journal(log=log, now=_now, monotonic=time.perf_counter_ns, observe=metrics.decided),
+            resolver=Resolver(
+                profiles=StubProfiles(self.stubs.profile, playbook),
+                features=StubFeatures(self.stubs.features, playbook, features),
+                last_good=before.resolver.last_good if before and kept else self._last_good(),
+                now=_now,
+            ),
+            propensities=Propensities(
+                playbook=playbook,
+                feature_set=features,
+                scorer=self.scorer,
+                model=KnownModel(self.scorer, self.log, playbook, features),
+            ),
+            journal=self.journal,
             now=_now,
             monotonic=time.perf_counter_ns,
         )
-        outcomes = OutcomeHandler(log=log, now=_now, observe=metrics.outcome)
+
+    def _last_good(self) -> LastGood:
+        return LastGood(self.settings.last_good_customers, self.settings.last_good_age)
+
+
+@asynccontextmanager
+async def open_service(
+    settings: GatewaySettings, playbook: Playbook, stubs: Stubs, playbooks: Store | None = None
+) -> AsyncIterator[Service]:
+    """Build the gateway on its store and the given stubs; of ``playbooks`` it follows the current version."""
+    async with AsyncExitStack() as stack:
+        migrations = [path.read_text() for path in sorted(_MIGRATIONS.glob("*.sql"))]
+        path = settings.home / "gateway.sqlite"
+        database = await stack.enter_async_context(
+            Database.open(path, migrations, queue_limit=settings.log_queue)
+        )
+        registry = CollectorRegistry()
+        metrics = GatewayMetrics(registry)
+        metrics.watch_queue(lambda: database.queue_depth)
+        metrics.playbook.show(playbook.head.name, playbook.version)
+        log = SqliteLog(database)
+        scorer = StubScorer(stubs.scoring)
+        journal = Journal(log=log, now=_now, monotonic=time.perf_counter_ns, observe=metrics.decided)
+        workshop = _Workshop(settings=settings, stubs=stubs, log=log, scorer=scorer, journal=journal)
+        editions = Editions(playbook.version, workshop.handler(playbook))
+        rollout = Rollout(
+            editions=editions,
+            make=lambda playbook: workshop.handler(playbook, editions.current),
+            observe=lambda playbook: metrics.playbook.show(playbook.head.name, playbook.version),
+            patience_seconds=ROLLOUT_PATIENCE_SECONDS,
+        )
+        explain = ExplainHandler(
+            log=log,
+            contributions=Contributions(scorer=scorer, pause=_pause),
+            edition=Library(editions, playbooks).edition,
+            recall=ProtoStory,
+            pause=_pause,
+        )
+        outcomes = OutcomeHandler(
+            log=log,
+            measures=lambda: editions.current.playbook.head.measures,
+            now=_now,
+            observe=metrics.outcome,
+        )
+        await stack.enter_async_context(
+            following(
+                "gateway",
+                playbooks,
+                playbook.version,
+                rollout.take,
+                metrics.playbook,
+                settings.playbook_poll_seconds,
+            )
+        )
 
         async def warm_up() -> None:
             with suppress(Unavailable):
-                await model.refresh(DEFAULT_TIMEOUT_SECONDS)
+                await editions.current.propensities.model.refresh(DEFAULT_TIMEOUT_SECONDS)
 
         yield Service(
             name="gateway",
             descriptor=decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"],
-            servicer=DecisionServicer(decide, outcomes),
+            servicer=DecisionServicer(editions, explain, outcomes),
             registry=registry,
             warm_up=warm_up,
             ready=lambda: database.is_writable,
         )
+
+
+async def _pause() -> None:
+    """Let go of the loop for about as long as a bit of a story holds it."""
+    await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _now() -> datetime:

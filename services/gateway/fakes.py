@@ -11,7 +11,7 @@ import numpy as np
 from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
 from services.gateway.domain.outcomes import OutcomeReport, Verdict, settle
 from services.gateway.domain.request import CustomerKey
-from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
 
 
 @dataclass(kw_only=True)
@@ -35,14 +35,20 @@ class InMemoryProfiles:
 class InMemoryFeatures:
     """Implements ``FeatureReader``; raises ``failure`` instead while it is set.
 
-    ``customer`` and ``candidate`` hold the numbers of every customer and every action.
+    ``customer`` and ``candidate`` hold the numbers of every customer and every action, ``per_action``
+    those of single actions.
     """
 
     customer: Mapping[str, float] = field(default_factory=dict)
     candidate: Mapping[str, float] = field(default_factory=dict)
+    per_action: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sequence: int = 1
     failure: Unavailable | None = None
     read_customers: list[str] = field(default_factory=list)
+
+    async def reach(self, timeout: float) -> None:
+        """Answer as a read would."""
+        _fail(self.failure, timeout)
 
     async def read(
         self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
@@ -57,7 +63,7 @@ class InMemoryFeatures:
             sequence=self.sequence,
             customer=self.customer,
             ages=dict.fromkeys(self.customer, 60.0),
-            candidates=dict.fromkeys(action_ids, self.candidate),
+            candidates={name: self.per_action.get(name, self.candidate) for name in action_ids},
         )
 
 
@@ -74,6 +80,7 @@ class InMemoryScorer:
     failure: Unavailable | None = None
     described: int = 0
     batches: list[tuple[Vector, Vector]] = field(default_factory=list)
+    explained: list[tuple[Vector, Vector]] = field(default_factory=list)
 
     async def describe(self, timeout: float) -> Model:
         """Return the model."""
@@ -89,6 +96,20 @@ class InMemoryScorer:
         self.batches.append((np.copy(customer), np.copy(candidates)))
         propensities = tuple(self.score_row(customer, row) for row in candidates)
         return Scores(propensities=propensities, model_version=self.model.version)
+
+    async def contributions(
+        self, model: Model, customer: Vector, candidates: Vector, timeout: float
+    ) -> Vector:
+        """Return the numbers themselves, missing ones as 0, and a bias of 0.5."""
+        _fail(self.failure, timeout)
+        if (model.version, model.fingerprint) != (self.model.version, self.model.fingerprint):
+            raise Unavailable(Cause.MISMATCH, "SCHEMA_MISMATCH")
+        self.explained.append((np.copy(customer), np.copy(candidates)))
+        layout = [is_candidate for _, _, is_candidate in model.layout]
+        rows = np.full((len(candidates), len(layout) + 1), 0.5)
+        rows[:, np.flatnonzero(layout)] = np.nan_to_num(candidates)
+        rows[:, np.flatnonzero(np.logical_not(layout))] = np.nan_to_num(customer)
+        return rows
 
 
 @dataclass(kw_only=True)
@@ -131,6 +152,12 @@ class InMemoryLog:
         verdicts, fresh = settle(outcomes, self.outcomes, actions)
         self.outcomes.update((report.outcome_id, report) for report in fresh)
         return verdicts
+
+    def outcomes_of(self, decision_id: str) -> list[OutcomeReport]:
+        """Return the first outcomes of a decision."""
+        self._fail()
+        found = [report for report in self.outcomes.values() if report.decision_id == decision_id]
+        return sorted(found, key=lambda one: (one.outcome_time, one.outcome_id))[:MOST_OUTCOMES_TOLD]
 
     def last_model(self) -> Model | None:
         """Return the model that was kept last."""

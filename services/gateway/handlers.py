@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.chassis.faults import Violation, invalid
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.playbook import Playbook
-from services.engine.trace.reasons import Reason
 from services.engine.violations import InvalidRequest
-from services.gateway.domain import answer, funnel
+from services.gateway.domain import funnel, making
 from services.gateway.domain.decision import Decision
-from services.gateway.domain.knowledge import ServedBy
-from services.gateway.domain.request import Checked, DecisionRequest, check, zone_of
-from services.gateway.domain.scoring import candidate_values
+from services.gateway.domain.making import Edition
+from services.gateway.domain.request import Checked, DecisionRequest, check
+from services.gateway.domain.situation import assess
 from services.gateway.domain.timing import Stopwatch
 from services.gateway.journal import Journal
 from services.gateway.ports import Encoder
 from services.gateway.propensities import Propensities
-from services.gateway.resolver import Known, Remaining, Resolver
+from services.gateway.resolver import Remaining, Resolver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,68 +57,18 @@ class DecideHandler:
         return await self.journal.seal(decision, fingerprint, encoder)
 
     async def _make(self, checked: Checked, watch: Stopwatch, remaining: Remaining) -> Decision:
+        edition = Edition(self.playbook, self.feature_set)
         with watch.stage("candidates"):
             fates = funnel.live_candidates(self.playbook, checked)
             action_ids = list(dict.fromkeys(fate.action_id for fate in fates))
         with watch.stage("resolve"):
             known = await self.resolver.resolve(checked, action_ids, remaining)
-        profile = known.profile
-        if profile is None:
-            return self._empty(checked, known, [answer.UNRESOLVED], ServedBy.NOTHING)
-        if not profile.found:
-            return self._empty(checked, known, [answer.UNKNOWN_CUSTOMER], ServedBy.MODEL)
-        zone, zone_source = zone_of(checked, profile.attributes, self.playbook)
-        local = checked.decision_time.astimezone(zone)
+        if known.profile is None or not known.profile.found:
+            return making.about_nobody(edition, checked, known.profile, known.degradations)
         with watch.stage("policy"):
-            computed = self.feature_set.profile_values(profile.attributes)
-            computed |= self.feature_set.context_values(checked.context, local)
-            values = funnel.rule_values(checked, profile, known.features, computed, local)
-            funnel.apply_engagement_policy(
-                self.playbook,
-                fates,
-                values,
-                lambda action_id: candidate_values(self.feature_set, known.features, action_id),
-            )
-        with watch.stage("consent"):
-            funnel.apply_consent(fates, profile, checked.decision_time)
+            situation = assess(*edition, checked, known.profile, known.features)
+        making.narrow(edition, fates, situation, checked, watch)
         with watch.stage("score"):
-            scored = await self.propensities.assign(fates, known, computed, remaining)
+            scored = await self.propensities.assign(fates, known, situation, checked, remaining)
         with watch.stage("arbitrate"):
-            chosen, beaten = answer.choose(self.playbook, fates, checked.limit)
-        with watch.stage("place"):
-            from_prior = scored.served_by is ServedBy.PRIORS
-            actions = answer.place(self.playbook, checked, chosen, scored.model, from_prior)
-        return Decision(
-            checked=checked,
-            customer_id=profile.customer_id,
-            actions=actions,
-            reasons=[] if actions else answer.silence(self.playbook, fates, beaten),
-            fates=fates,
-            served_by=scored.served_by,
-            degradations=[*known.degradations, *scored.degradations],
-            playbook_version=self.playbook.version,
-            feature_set_version=self.feature_set.version,
-            threshold_micros=self.playbook.head.threshold,
-            currency=self.playbook.head.currency,
-            model_version=scored.model_version,
-            schema_fingerprint=scored.fingerprint,
-            customer_vector=scored.customer_vector,
-            features=known.features,
-            time_zone=zone.key,
-            time_zone_source=zone_source,
-        )
-
-    def _empty(self, checked: Checked, known: Known, reasons: Sequence[Reason], level: ServedBy) -> Decision:
-        return Decision(
-            checked=checked,
-            customer_id=checked.customer.customer_id,
-            actions=[],
-            reasons=reasons,
-            fates=[],
-            served_by=level,
-            degradations=known.degradations,
-            playbook_version=self.playbook.version,
-            feature_set_version=self.feature_set.version,
-            threshold_micros=self.playbook.head.threshold,
-            currency=self.playbook.head.currency,
-        )
+            return making.concluded(edition, fates, situation, checked, scored, known.degradations)

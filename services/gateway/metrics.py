@@ -8,6 +8,8 @@ from datetime import timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from services.chassis.following import FollowMetrics
+from services.engine.playbook.store import Cause as Refusal
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import Cause, Source
 
@@ -49,6 +51,10 @@ class GatewayMetrics:
             ["action", "channel"],
             registry=registry,
         )
+        self._arms = Counter("tact_decision_arms", "Decisions in a control arm.", ["arm"], registry=registry)
+        self._rule_failures = Counter(
+            "tact_rule_failures", "Decisions in which a rule ended in an error.", ["rule"], registry=registry
+        )
         self._feature_age = Histogram(
             "tact_decision_feature_age_seconds",
             "From the newest event behind a decision's features to its decision time.",
@@ -64,15 +70,11 @@ class GatewayMetrics:
         self._waiting = Gauge(
             "tact_gateway_waiting_writes", "Writes that wait for the decision log.", registry=registry
         )
-        self._info = Gauge("tact_playbook", "The playbook in use.", ["name", "version"], registry=registry)
+        self.playbook = FollowMetrics(registry, "playbook", Refusal)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the depth of the log's queue whenever metrics are collected."""
         self._waiting.set_function(depth)
-
-    def playbook(self, name: str, version: str) -> None:
-        """Show the playbook in use."""
-        self._info.labels(name, version[:12]).set(1)
 
     def decided(self, decision: Decision, logging: timedelta) -> None:
         """Count one new decision; ``logging`` is the time that the log took."""
@@ -84,6 +86,10 @@ class GatewayMetrics:
         self._stages.labels("log").observe(logging.total_seconds())
         for degradation in decision.degradations:
             self._degradations.labels(degradation.source.name.lower(), degradation.cause.name.lower()).inc()
+        if decision.arm:
+            self._arms.labels(decision.arm).inc()
+        for rule in () if decision.situation is None else sorted(decision.situation.verdicts.failed):
+            self._rule_failures.labels(rule).inc()
         if decision.actions:
             first = decision.actions[0].fate
             self._actions.labels(first.action_id, first.treatment.channel).inc()
@@ -98,9 +104,10 @@ class GatewayMetrics:
 
 
 def _feature_age(decision: Decision) -> float | None:
-    if decision.features is None:
+    features = None if decision.situation is None else decision.situation.features
+    if features is None:
         return None
-    known = [age for age in decision.features.ages.values() if not math.isnan(age)]
+    known = [age for age in features.ages.values() if not math.isnan(age)]
     # Last good features have aged since they were read.
-    since = (decision.checked.decision_time - decision.features.as_of).total_seconds()
+    since = (decision.checked.decision_time - features.as_of).total_seconds()
     return min(known) + since if known else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +12,8 @@ from tact.errors.v1 import errors_pb2
 
 from services.chassis import faults
 from services.chassis.faults import Fault, FaultKind
-from services.engine.violations import LONGEST_ID, Violation, check_text
+from services.engine.playbook.schema.head import Measure
+from services.engine.violations import LONGEST_ID, Violation, check_count, check_text, shorten, unknown
 from services.gateway.domain.outcomes import OutcomeReport, Verdict
 from services.gateway.domain.request import EARLIEST
 from services.gateway.ports import DecisionLog, LogFull, NotLogged
@@ -20,6 +21,9 @@ from services.gateway.ports import DecisionLog, LogFull, NotLogged
 MOST_AHEAD: Final = timedelta(minutes=5)
 # Checking so many outcomes takes about a millisecond; then other calls have their turn.
 _OUTCOMES_IN_A_ROW: Final = 100
+_MOST_MEASURES: Final = 20
+# Looking for the nearest right name takes long, and a caller may send very many wrong ones.
+_MOST_SUGGESTIONS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +35,19 @@ class Reported:
     rank: int
     kind: str | None
     outcome_time: datetime | None
+    measures: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeHandler:
-    """Answers ``RecordOutcomes``; ``now`` is UTC, ``observe`` sees the verdict and kind of each."""
+    """Answers ``RecordOutcomes``.
+
+    ``measures`` returns those that the playbook in use declares. ``now`` is UTC, ``observe`` sees the
+    verdict and kind of each outcome.
+    """
 
     log: DecisionLog
+    measures: Callable[[], Mapping[str, Measure]]
     now: Callable[[], datetime]
     observe: Callable[[str, str], None]
 
@@ -49,10 +59,12 @@ class OutcomeHandler:
         Raises:
             Fault: the queue is full or the store cannot be written; nothing is acknowledged then.
         """
-        now = self.now()
+        now, measures = self.now(), self.measures()
         checked: list[OutcomeReport | Fault] = []
+        refused = 0
         for report in reports:
-            checked.append(_check(report, now))
+            checked.append(_check(report, measures, now, suggest=refused < _MOST_SUGGESTIONS))
+            refused += isinstance(checked[-1], Fault)
             if len(checked) % _OUTCOMES_IN_A_ROW == 0:
                 await asyncio.sleep(0)
         sound = [report for report in checked if isinstance(report, OutcomeReport)]
@@ -86,7 +98,9 @@ class OutcomeHandler:
         return fault
 
 
-def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
+def _check(
+    report: Reported, declared: Mapping[str, Measure], now: datetime, *, suggest: bool
+) -> OutcomeReport | Fault:
     kind, outcome_time = report.kind, report.outcome_time
     violations: list[Violation] = []
     check_text("outcome_id", report.outcome_id, violations, least=1, most=LONGEST_ID)
@@ -97,6 +111,8 @@ def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
         violations.append(Violation("kind", "must be one of DELIVERED, VIEWED, ACCEPTED, REJECTED"))
     if outcome_time is None or not EARLIEST <= outcome_time <= now + MOST_AHEAD:
         violations.append(Violation("outcome_time", "must be set, from 2000 to five minutes ahead"))
+    if check_count("measures", len(report.measures), _MOST_MEASURES, violations):
+        violations.extend(_wrong(report.measures, declared, suggest))
     if violations or kind is None or outcome_time is None:
         return faults.invalid(*(faults.Violation(*violation) for violation in violations))
     return OutcomeReport(
@@ -105,4 +121,16 @@ def _check(report: Reported, now: datetime) -> OutcomeReport | Fault:
         rank=report.rank,
         kind=kind,
         outcome_time=outcome_time,
+        measures=report.measures,
     )
+
+
+def _wrong(
+    measures: Mapping[str, float], declared: Mapping[str, Measure], suggest: bool
+) -> Iterator[Violation]:
+    for name in sorted(measures):
+        place = f"measures[{shorten(name)}]"
+        if (measure := declared.get(name)) is None:
+            yield Violation(place, unknown(name, declared if suggest else ()))
+        elif not measure.least <= measures[name] <= measure.most:
+            yield Violation(place, f"must lie from {measure.least:g} to {measure.most:g}")

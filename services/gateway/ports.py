@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
+from services.engine.playbook.playbook import Playbook
+from services.gateway.domain.contributions import Contribution
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import Features, Model, Profile, Scores, Vector
+from services.gateway.domain.making import Edition
 from services.gateway.domain.outcomes import OutcomeReport, Verdict
+from services.gateway.domain.remaking import Recorded
 from services.gateway.domain.request import CustomerKey
+
+MOST_OUTCOMES_TOLD: Final = 1_000
+"""So many outcomes of one decision are told."""
 
 
 class ProfileReader(Protocol):
@@ -22,7 +29,11 @@ class ProfileReader(Protocol):
 
 
 class FeatureReader(Protocol):
-    """Reads event features. Raises ``Unavailable`` where there is no answer in time."""
+    """Reads event features of one playbook. Raises ``Unavailable`` where there is no answer in time."""
+
+    async def reach(self, timeout: float) -> None:
+        """Read nothing, by the same playbook: what raises nothing now can be read."""
+        ...
 
     async def read(
         self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
@@ -40,6 +51,15 @@ class Scorer(Protocol):
 
     async def score(self, fingerprint: str, customer: Vector, candidates: Vector, timeout: float) -> Scores:
         """Return one propensity for each row of ``candidates``."""
+        ...
+
+    async def contributions(
+        self, model: Model, customer: Vector, candidates: Vector, timeout: float
+    ) -> Vector:
+        """Return for each row of ``candidates`` what made its score by a model.
+
+        A row has the contribution of each feature in the order of the model's layout, then the bias.
+        """
         ...
 
 
@@ -106,6 +126,16 @@ class DecisionLog(Protocol):
         """
         ...
 
+    def outcomes_of(self, decision_id: str) -> Sequence[OutcomeReport]:
+        """Return the outcomes of a decision by their time, then by their ids.
+
+        Of more than ``MOST_OUTCOMES_TOLD`` the first.
+
+        Raises:
+            NotLogged: the store cannot be read.
+        """
+        ...
+
     def last_model(self) -> Model | None:
         """Return the model that was kept last, None where none was or it cannot be read."""
         ...
@@ -133,4 +163,56 @@ class Encoder(Protocol):
 
     def response(self, record: bytes) -> object:
         """Return the answer that a record holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a model was shown: the customer's vector, and a row for each action that it scored."""
+
+    model_version: str
+    fingerprint: str
+    customer: Vector
+    rows: Mapping[str, Vector]
+
+
+class Story(Protocol):
+    """A decision on record, on its way to who asks why."""
+
+    @property
+    def playbook_version(self) -> str:
+        """Return the version that the decision was made by."""
+        ...
+
+    @property
+    def is_explained(self) -> bool:
+        """Tell whether the record holds the explanation already."""
+        ...
+
+    @property
+    def shown(self) -> Shown | None:
+        """Return what the model was shown, None where no model scored."""
+        ...
+
+    def recorded(self, edition: Edition) -> Generator[None, None, Recorded | None]:
+        """Return what the decision rested on, None where the record is not of this edition.
+
+        At each yield, here and below, other work may have its turn.
+        """
+        ...
+
+    def is_told_by(self, decision: Decision) -> bool:
+        """Tell whether a decision is answered as the one on record was."""
+        ...
+
+    def explain(self, decision: Decision, playbook: Playbook) -> Generator[None, None, None]:
+        """Add the explanation of the same decision."""
+        ...
+
+    def contribute(self, action_id: str, contributions: Sequence[Contribution]) -> None:
+        """Add what made the score of one action."""
+        ...
+
+    def told(self, outcomes: Sequence[OutcomeReport], contributions_missing: str) -> object:
+        """Return the whole story."""
         ...

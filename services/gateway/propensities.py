@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from services.engine.features.feature_set import FeatureSet
+from services.engine.playbook.playbook import Playbook
 from services.gateway.domain import answer
 from services.gateway.domain.decision import Fate
 from services.gateway.domain.knowledge import (
@@ -20,7 +21,9 @@ from services.gateway.domain.knowledge import (
     Unavailable,
     Vector,
 )
-from services.gateway.domain.scoring import candidate_values, matrices
+from services.gateway.domain.request import Checked
+from services.gateway.domain.scoring import Scored, matrices
+from services.gateway.domain.situation import Situation, candidate_values
 from services.gateway.domain.timing import SCORE_SHARE, share
 from services.gateway.known_model import KnownModel
 from services.gateway.ports import Scorer
@@ -28,44 +31,39 @@ from services.gateway.resolver import Known, Remaining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """The level at which candidates got their propensities, and what the model was shown."""
-
-    served_by: ServedBy
-    model: Model | None
-    degradations: tuple[Degradation, ...] = ()
-    model_version: str = ""
-    fingerprint: str = ""
-    customer_vector: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Propensities:
-    """Scores what policies and consent left, in one call."""
+    """Scores what policies, consent and place left, in one call."""
 
+    playbook: Playbook
     feature_set: FeatureSet
     scorer: Scorer
     model: KnownModel
 
     async def assign(
-        self, fates: Sequence[Fate], known: Known, computed: Mapping[str, float], remaining: Remaining
+        self,
+        fates: Sequence[Fate],
+        known: Known,
+        situation: Situation,
+        checked: Checked,
+        remaining: Remaining,
     ) -> Scored:
-        """Make a candidate of every fate that remains; ``computed`` are profile and context features."""
+        """Make a candidate of every fate that remains."""
         if all(fate.removal is not None for fate in fates):
-            return Scored(served_by=self._level_of_silence(known), model=self.model.last)
+            return Scored(served_by=self._level_of_silence(known))
         degradations: tuple[Degradation, ...] = ()
         try:
-            if known.features is not None:
+            if situation.features is not None:
                 level = ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
-                return await self._by_model(fates, known.features, computed, level, remaining)
+                return await self._by_model(fates, situation.features, situation, checked, level, remaining)
             if self.model.last is None:
                 await self.model.refresh(share(remaining(), SCORE_SHARE))
         except Unavailable as error:
             degradations = (error.of(Source.SCORING),)
         model = self.model.last
-        answer.assign(fates, lambda fate: None if model is None else model.prior(fate.action.group))
+        _describe(fates, model)
+        answer.assign(self.playbook, fates, situation, checked, lambda fate: fate.prior)
         level = ServedBy.RULES if model is None else ServedBy.PRIORS
-        return Scored(served_by=level, model=model, degradations=degradations)
+        return Scored(served_by=level, degradations=degradations)
 
     def _level_of_silence(self, known: Known) -> ServedBy:
         """Return the level of an answer that policies and consent left nothing to score for."""
@@ -79,12 +77,13 @@ class Propensities:
         self,
         fates: Sequence[Fate],
         features: Features,
-        computed: Mapping[str, float],
+        situation: Situation,
+        checked: Checked,
         level: ServedBy,
         remaining: Remaining,
     ) -> Scored:
         action_ids = list(dict.fromkeys(fate.action_id for fate in fates if fate.removal is None))
-        customer = {**computed, **features.customer}
+        customer = {**situation.computed, **features.customer}
         candidates = [candidate_values(self.feature_set, features, action_id) for action_id in action_ids]
         model = await self.model.current(share(remaining(), SCORE_SHARE))
         try:
@@ -101,13 +100,13 @@ class Propensities:
                 model = await self.model.refresh(share(remaining(), SCORE_SHARE))
         propensities = dict(zip(action_ids, scores.propensities, strict=True))
         row_of = dict(zip(action_ids, rows, strict=True))
-        answer.assign(fates, lambda fate: propensities[fate.action_id])
+        _describe(fates, model)
+        answer.assign(self.playbook, fates, situation, checked, lambda fate: propensities[fate.action_id])
         for fate in fates:
-            if fate.candidate is not None:
+            if fate.propensity is not None:
                 fate.vector = row_of[fate.action_id].tobytes()
         return Scored(
             served_by=level,
-            model=model,
             model_version=scores.model_version,
             fingerprint=fingerprint,
             customer_vector=vector.tobytes(),
@@ -123,3 +122,9 @@ class Propensities:
         vector, rows = matrices(model, customer, candidates)
         timeout = share(remaining(), SCORE_SHARE)
         return vector, rows, await self.scorer.score(model.fingerprint, vector, rows, timeout)
+
+
+def _describe(fates: Sequence[Fate], model: Model | None) -> None:
+    """Note the base rate that each candidate is compared with."""
+    for fate in fates:
+        fate.prior = None if model is None else model.prior(fate.action.group)

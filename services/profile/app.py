@@ -9,10 +9,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from prometheus_client import CollectorRegistry
 from tact.profile.v1 import profile_service_pb2
 
+from services.chassis.following import following
 from services.chassis.rpc import Service
 from services.chassis.sqlite import Database
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.store import Store
 from services.profile.adapters.sqlite_profiles import MIGRATIONS, SqliteProfiles
+from services.profile.domain.borrowed import BorrowedValues
 from services.profile.handlers import ProfileHandlers
 from services.profile.metrics import ProfileMetrics
 from services.profile.servicer import ProfileServicer
@@ -26,9 +29,12 @@ def system_micros() -> int:
 
 @asynccontextmanager
 async def open_service(
-    settings: ProfileSettings, playbook: Playbook, now: Callable[[], int] = system_micros
+    settings: ProfileSettings,
+    playbook: Playbook,
+    now: Callable[[], int] = system_micros,
+    playbooks: Store | None = None,
 ) -> AsyncIterator[Service]:
-    """Build the profile service on its store.
+    """Build the profile service on its store; of ``playbooks`` it follows the version that is current.
 
     Raises:
         StoreUnavailable: the store cannot be opened.
@@ -41,7 +47,19 @@ async def open_service(
         registry = CollectorRegistry()
         metrics = ProfileMetrics(registry)
         metrics.watch_queue(lambda: database.queue_depth)
-        handlers = ProfileHandlers(SqliteProfiles(database), playbook, now, metrics)
+        borrowed = BorrowedValues(settings.borrowed_values)
+        metrics.watch_borrowed(lambda: len(borrowed))
+        handlers = ProfileHandlers(SqliteProfiles(database), playbook, now, metrics, borrowed)
+        await stack.enter_async_context(
+            following(
+                "profile",
+                playbooks,
+                playbook.version,
+                handlers.take,
+                metrics.playbook,
+                settings.playbook_poll_seconds,
+            )
+        )
         yield Service(
             name="profile",
             descriptor=profile_service_pb2.DESCRIPTOR.services_by_name["ProfileService"],

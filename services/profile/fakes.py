@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 from services.profile.domain import consents as consenting
 from services.profile.domain import updates as updating
+from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded
 from services.profile.domain.identities import Identity
 from services.profile.domain.updates import Taken, Update
-from services.profile.ports import Attribute, Profile
+from services.profile.ports import Profile
 
 
 class InMemoryProfiles:
     """Implements ``ProfileStore``; raises ``failure`` instead while it is set."""
 
     def __init__(self) -> None:
-        self.values: dict[str, dict[tuple[str, int], str]] = {}
+        self.values: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
         self.identities: dict[Identity, str] = {}
         self.consents: dict[str, Consent] = {}
         self.failure: Exception | None = None
@@ -31,7 +32,7 @@ class InMemoryProfiles:
             if answer is None:
                 history = self.values.setdefault(update.customer_id, {})
                 for name, value in update.attributes.items():
-                    history[name, update.record_time] = value
+                    history[name, update.record_time] = value, update.source
         return answers
 
     async def record(self, consents: Sequence[Consent]) -> list[Recorded]:
@@ -53,8 +54,8 @@ class InMemoryProfiles:
         if (history := self.values.get(customer_id)) is None:
             return None
         found = {
-            name: Attribute(json.loads(value), record_time)
-            for (name, record_time), value in sorted(history.items())
+            name: Attribute(json.loads(value), record_time, source)
+            for (name, record_time), (value, source) in sorted(history.items())
             if before is None or record_time < before
         }
         return Profile(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, TypeVar
 
@@ -18,9 +19,11 @@ from services.engine.violations import (
 )
 from services.profile.domain import consents as consenting
 from services.profile.domain import updates as updating
+from services.profile.domain.attributes import end_of
+from services.profile.domain.borrowed import BorrowedValues
 from services.profile.domain.consents import Consent, IncomingConsent, Recorded
 from services.profile.domain.identities import Identity, check_identity
-from services.profile.domain.updates import IncomingUpdate, Taken, Update
+from services.profile.domain.updates import Checked, IncomingUpdate, Taken
 from services.profile.metrics import ProfileMetrics
 from services.profile.ports import Profile, ProfileStore
 
@@ -45,20 +48,35 @@ class ProfileHandlers:
     """Handles every call of the profile service; ``now`` returns UTC microseconds since 1970."""
 
     def __init__(
-        self, store: ProfileStore, playbook: Playbook, now: Callable[[], int], metrics: ProfileMetrics
+        self,
+        store: ProfileStore,
+        playbook: Playbook,
+        now: Callable[[], int],
+        metrics: ProfileMetrics,
+        borrowed: BorrowedValues,
     ) -> None:
         self._store = store
+        self._borrowed = borrowed
         self._playbook = playbook
         self._now = now
         self._metrics = metrics
+        metrics.playbook.show(playbook.head.name, playbook.version)
+
+    async def take(self, playbook: Playbook) -> None:
+        """Work by another playbook from the next call on; what is held stays."""
+        self._playbook = playbook
+        self._metrics.playbook.show(playbook.head.name, playbook.version)
 
     async def upsert(self, incoming: Iterable[IncomingUpdate]) -> list[Answer | Taken | Invalid]:
         """Apply updates; answer each in order."""
-        now = self._now()
-        checked = [updating.check(update, self._playbook, now) async for update in _politely(incoming)]
-        taken = iter(await self._store.upsert([update for update in checked if isinstance(update, Update)]))
+        now, playbook = self._now(), self._playbook
+        checked = [updating.check(update, playbook, now) async for update in _politely(incoming)]
+        valid = [update for update in checked if isinstance(update, Checked)]
+        taken = await self._store.upsert([accepted.update for accepted in valid])
+        await self._hold(accepted for accepted, refused in zip(valid, taken, strict=True) if refused is None)
+        in_order = iter(taken)
         answers = [
-            update if isinstance(update, Invalid) else next(taken) or Answer.APPLIED for update in checked
+            update if isinstance(update, Invalid) else next(in_order) or Answer.APPLIED for update in checked
         ]
         for answer in answers:
             result = "identity_taken" if isinstance(answer, Taken) else "applied"
@@ -67,8 +85,8 @@ class ProfileHandlers:
 
     async def record(self, incoming: Iterable[IncomingConsent]) -> list[Recorded | Invalid]:
         """Append consents; answer each in order."""
-        now = self._now()
-        checked = [consenting.check(consent, self._playbook, now) async for consent in _politely(incoming)]
+        now, playbook = self._now(), self._playbook
+        checked = [consenting.check(consent, playbook, now) async for consent in _politely(incoming)]
         recorded = iter(
             await self._store.record([consent for consent in checked if isinstance(consent, Consent)])
         )
@@ -89,7 +107,8 @@ class ProfileHandlers:
             before = None if as_of_time is None else moments.as_of(as_of_time)
         except ValueError as error:
             raise InvalidRequest(Violation("as_of_time", str(error))) from None
-        answers = [await self._read(key, before) async for key in _politely(keys)]
+        playbook = self._playbook
+        answers = [await self._read(key, before, playbook) async for key in _politely(keys)]
         for answer in answers:
             result = "unknown" if isinstance(answer, Answer) else "found"
             self._metrics.reads.labels("invalid" if isinstance(answer, Invalid) else result).inc()
@@ -97,23 +116,51 @@ class ProfileHandlers:
 
     async def resolve(self, identities: Sequence[Identity]) -> list[str | Answer | Invalid]:
         """Return the customer of each identity, in order; UNKNOWN where there is none."""
-        return [await self._resolve(identity) async for identity in _politely(identities)]
+        playbook = self._playbook
+        return [await self._resolve(identity, playbook) async for identity in _politely(identities)]
 
-    async def _read(self, key: Key, before: int | None) -> Profile | Answer | Invalid:
+    async def _read(self, key: Key, before: int | None, playbook: Playbook) -> Profile | Answer | Invalid:
         if key is None:
             return Invalid((Violation("key", "must hold a customer_id or an identity"),))
-        customer_id = await self._resolve(key, "identity") if isinstance(key, Identity) else key
+        customer_id = await self._resolve(key, playbook, "identity") if isinstance(key, Identity) else key
         if not isinstance(customer_id, str):
             return customer_id
         violations: list[Violation] = []
         check_text("customer_id", customer_id, violations, least=1, most=LONGEST_ID)
         if violations:
             return Invalid(tuple(violations))
-        return await self._store.read(customer_id, before) or Answer.UNKNOWN
+        profile = await self._store.read(customer_id, before)
+        return Answer.UNKNOWN if profile is None else self._seen(profile, before, playbook)
 
-    async def _resolve(self, identity: Identity, field: str = "") -> str | Answer | Invalid:
+    async def _hold(self, applied: Iterable[Checked]) -> None:
+        now = self._now()
+        async for accepted in _politely(applied):
+            evicted = self._borrowed.hold(accepted.update.customer_id, accepted.borrowed, now)
+            self._metrics.evicted.inc(evicted)
+
+    def _seen(self, profile: Profile, before: int | None, playbook: Playbook) -> Profile:
+        """Leave out what is too old at the time of the read, and put in what is only borrowed.
+
+        What was on file before its attribute became a borrowed one is not shown.
+        """
+        now = self._now()
+        declared = playbook.profile.attributes
+        names = {name for name, attribute in declared.items() if attribute.provenance == "borrowed"}
+        borrowed = self._borrowed.read(profile.customer_id, names, before, now)
+        kept = {name: found for name, found in profile.attributes.items() if name not in names}
+        time = now if before is None else before
+        attributes = {
+            name: found
+            for name, found in (kept | borrowed).items()
+            if time < end_of(declared.get(name), found.record_time)
+        }
+        return replace(profile, attributes=attributes)
+
+    async def _resolve(
+        self, identity: Identity, playbook: Playbook, field: str = ""
+    ) -> str | Answer | Invalid:
         violations: list[Violation] = []
-        check_identity(identity, self._playbook, field, violations)
+        check_identity(identity, playbook, field, violations)
         if violations:
             return Invalid(tuple(violations))
         return await self._store.resolve(identity) or Answer.UNKNOWN

@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from services.chassis.following import FollowMetrics
+from services.engine.playbook.store import Cause
+
 
 class ProfileMetrics:
     """Counts updates, consents and reads into a registry."""
@@ -33,6 +36,15 @@ class ProfileMetrics:
         self._waiting = Gauge(
             "tact_profile_waiting_writes", "Writes that wait for the store.", registry=registry
         )
+        self._borrowed = Gauge(
+            "tact_profile_borrowed_values", "Borrowed values held in memory.", registry=registry
+        )
+        self.evicted = Counter(
+            "tact_profile_borrowed_evicted",
+            "Borrowed values that went before their time was up, for want of room.",
+            registry=registry,
+        )
+        self.playbook = FollowMetrics(registry, "playbook", Cause)
         for counter, results in (
             (self.updates, ("applied", "identity_taken", "invalid")),
             (self.consents, ("recorded", "duplicate", "reused", "customer_unknown", "invalid")),
@@ -44,3 +56,7 @@ class ProfileMetrics:
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the depth of the write queue whenever metrics are collected."""
         self._waiting.set_function(depth)
+
+    def watch_borrowed(self, held: Callable[[], int]) -> None:
+        """Count the borrowed values whenever metrics are collected."""
+        self._borrowed.set_function(held)

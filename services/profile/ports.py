@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from services.engine.playbook.values import Value
+from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded
 from services.profile.domain.identities import Identity
 from services.profile.domain.updates import Taken, Update
@@ -18,13 +18,6 @@ class StoreUnavailable(Exception):
 
 class StoreOverloaded(Exception):
     """Too many writes are waiting; nothing was done."""
-
-
-class Attribute(NamedTuple):
-    """A value on file, and since when it was known."""
-
-    value: Value
-    record_time: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,8 +181,8 @@ def _profile(profile: Profile | Answer) -> pb.Profile:
         found=True,
         customer_id=profile.customer_id,
         attributes={
-            name: pb.Attribute(value=_value(value), record_time=_timestamp(record_time))
-            for name, (value, record_time) in profile.attributes.items()
+            name: pb.Attribute(value=_value(value), record_time=_timestamp(record_time), source=source)
+            for name, (value, record_time, source) in profile.attributes.items()
         },
         consents=map(_consent, profile.consents),
     )

@@ -18,6 +18,7 @@ class ProfileSettings(ServiceSettings):
     port: int = Field(7401, ge=0, le=65535)
     metrics_port: int = Field(9401, ge=0, le=65535)
     write_queue: int = Field(1_000, ge=1)
+    borrowed_values: int = Field(100_000, ge=1)
 
     @property
     def store(self) -> Path:

@@ -28,6 +28,15 @@ class Served:
     load_time: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The champion, where it failed its checks."""
+
+    reference: ModelReference
+    cause: Cause
+    detail: str
+
+
 class ModelFollower:
     """Holds the model that is served.
 
@@ -47,13 +56,13 @@ class ModelFollower:
     ) -> None:
         """Follow ``registry``; ``subject`` names for people what is followed."""
         self.served: Served | None = None
+        self.refused: Refused | None = None
         self.why_none = f"no model behind {subject} yet"
         self._registry = registry
         self._load_booster = load_booster
         self._metrics = metrics
         self._now = now
         self._subject = subject
-        self._refused: ModelReference | None = None
         self._is_reachable = True
         self._has_looked = asyncio.Event()
 
@@ -84,8 +93,10 @@ class ModelFollower:
         try:
             reference = await self._registry.champion()
             self._is_reachable = True
+            if self.refused and reference != self.refused.reference:
+                self.refused = None
             current = self.served.reference if self.served else None
-            if reference is None or reference in (current, self._refused):
+            if reference is None or reference == current or self.refused:
                 return
             files = await self._registry.fetch(reference)
         except RegistryUnavailable as error:
@@ -105,14 +116,13 @@ class ModelFollower:
             self._refuse(reference, BundleRefused(Cause.DEFECT, type(error).__name__))
             return
         self.served = Served(reference=reference, model=model, load_time=self._now())
-        self._refused = None
         self._metrics.load_seconds.set(time.perf_counter() - started)
         self._metrics.model_info.clear()
         self._metrics.model_info.labels(reference.name, reference.version).set(1)
         self._log(logging.INFO, "model served", reference)
 
     def _refuse(self, reference: ModelReference, error: BundleRefused) -> None:
-        self._refused = reference
+        self.refused = Refused(reference=reference, cause=error.cause, detail=str(error))
         self._metrics.refused.labels(error.cause).inc()
         if self.served is None:
             self.why_none = f"version {reference.version} of {reference.name} was refused: {error}"

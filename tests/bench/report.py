@@ -51,6 +51,8 @@ def _tables(result: Result) -> Iterator[str]:
     yield from _by_load(result["targets"])
     yield from ("", "## Where the time goes: mean us of a request", "")
     yield from _breakdown(result)
+    yield from ("", "## Policies and traces: the gateway alone, one decision at a time", "")
+    yield from _policies(result["policies"])
     yield from ("", "## CPU of a request by process, us", "")
     yield from _by_process(result)
     yield from ("", "## Peak memory, MiB", "")
@@ -100,6 +102,18 @@ def _breakdown(result: Result) -> Iterator[str]:
     alone = _spread(result["raw_lightgbm_us"])
     yield ""
     yield f"The model alone, `Booster.predict` of such matrices on one thread: {alone} us."
+
+
+def _policies(found: Result) -> Iterator[str]:
+    sizes = list(found["stage_us"])
+    rows = (
+        (title, *(_spread(found[key][size]) for size in sizes))
+        for title, key in (
+            ("policies, consent and place, us", "stage_us"),
+            ("a decision with its whole trace / without", "trace"),
+        )
+    )
+    yield from _table((f"{found['rules']} rules", *(f"{size} candidates" for size in sizes)), rows)
 
 
 def _by_process(result: Result) -> Iterator[str]:

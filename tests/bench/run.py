@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import machine, targets, world
+from bench import machine, policies, targets, world
 from bench.generator import write_requests
 from bench.learning import learn
 from bench.messages import Recordings, write_recordings
@@ -37,17 +37,21 @@ WARM_UP = Load(in_flight=8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured: a cell ends after ``seconds`` or ``requests``, whichever comes first."""
+    """How much is measured: a cell ends after ``seconds`` or ``requests``, whichever comes first.
+
+    ``traced`` decisions with and without a trace are made a round, fewer where there are many candidates.
+    """
 
     customers: int
     rounds: int
     seconds: float
     requests: float
     warm_up_seconds: float
+    traced: int
 
 
-FULL = Scale(customers=5_000, rounds=5, seconds=2.5, requests=math.inf, warm_up_seconds=2.0)
-QUICK = Scale(customers=500, rounds=1, seconds=10.0, requests=20, warm_up_seconds=0.2)
+FULL = Scale(customers=5_000, rounds=5, seconds=2.5, requests=math.inf, warm_up_seconds=2.0, traced=100)
+QUICK = Scale(customers=500, rounds=1, seconds=10.0, requests=20, warm_up_seconds=0.2, traced=3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,8 +137,9 @@ def run(scale: Scale, command: str) -> dict[str, Any]:
             for load in LOADS:
                 turns = (*ready.targets[start:], *ready.targets[:start])
                 cells += [measure(target, load, scale.seconds) for target in turns]
+        told("policies and traces")
         return {
-            "format": 1,
+            "format": 2,
             "command": command,
             "started": started.isoformat(timespec="seconds"),
             "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
@@ -157,6 +162,7 @@ def run(scale: Scale, command: str) -> dict[str, Any]:
             "ratios": ratios(cells),
             "breakdown": breakdowns(cells),
             "raw_lightgbm_us": spread(raw_us),
+            "policies": policies.measure(scale.rounds, scale.traced),
             "generator": generator_figures(cells),
             "peak_rss_mib": {
                 target.name: {server.name: round(server.peak_rss_mib(), 1) for server in target.servers}

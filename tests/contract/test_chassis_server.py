@@ -57,6 +57,9 @@ class Scoring:
             raise fault
         return pb.GetModelResponse(model_version="1")
 
+    async def ExplainScores(self, request, call):
+        raise NotImplementedError
+
 
 def scoring(servicer=None, **options):
     return Service(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.chassis.deadline import answering
 from services.chassis.sqlite import Database, StoreUnavailable, WriteQueueFull
 
 ROOT = Path(__file__).parents[2]
@@ -242,6 +243,108 @@ def test_when_another_process_holds_the_file_the_group_fails_and_the_writer_reco
             return await database.write(insert(2))
 
     assert run(main) == 2
+
+
+def test_a_write_that_cannot_begin_in_time_is_refused_and_never_done(tmp_path):
+    async def main():
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            async with held(database):
+                other = asyncio.ensure_future(database.write(insert(2)))
+                with (
+                    answering(lambda: 0.0),
+                    pytest.raises(StoreUnavailable, match=r"a\.db: no turn to write"),
+                ):
+                    await database.write(insert(1))
+            await other
+            await database.write(insert(3))
+            return items(database.read)
+
+    assert run(main) == [(2, "x"), (3, "x")]
+
+
+def test_while_the_file_is_locked_calls_are_refused_in_time(tmp_path):
+    async def main():
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            with contextlib.closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with answering(lambda: 0.1):
+                    refused = await asyncio.gather(
+                        *(database.write(insert(number)) for number in range(20)), return_exceptions=True
+                    )
+                other.execute("ROLLBACK")
+            await database.write(insert(99))
+            return {str(error) for error in refused}, items(database.read)
+
+    said, kept = run(main)
+    assert said == {"a.db: no turn to write in time, the file is locked or slow"}
+    assert kept == [(99, "x")]
+
+
+def test_a_write_that_has_begun_is_waited_for_whatever_the_deadline(tmp_path):
+    begun, release = threading.Event(), threading.Event()
+
+    def linger(connection):
+        begun.set()
+        release.wait(PATIENCE_SECONDS)
+        return insert(1)(connection)
+
+    async def main():
+        late = asyncio.Event()
+
+        def remaining():
+            asyncio.get_running_loop().call_later(0.02, late.set)
+            return 0.02
+
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            with answering(remaining):
+                writing = asyncio.ensure_future(database.write(linger))
+                await asyncio.to_thread(begun.wait, PATIENCE_SECONDS)
+                await late.wait()
+            release.set()
+            return await writing, items(database.read)
+
+    assert run(main) == (1, [(1, "x")])
+
+
+@pytest.mark.parametrize("fetch", ["fetchone", "fetchall"])
+def test_a_read_from_a_broken_page_is_a_store_that_cannot_be_read(tmp_path, fetch):
+    async def main():
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            for number in range(100):
+                await database.write(insert(number, "x" * 1_000))
+        content = bytearray((tmp_path / "a.db").read_bytes())
+        # The last page, which a scan comes to long after its first row.
+        content[-4_096:] = b"\xff" * 4_096
+        (tmp_path / "a.db").write_bytes(content)
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            rows = database.read.execute("SELECT id, value FROM item ORDER BY id")
+            while getattr(rows, fetch)():
+                pass
+
+    with pytest.raises(StoreUnavailable, match=r"a\.db: database disk image is malformed"):
+        run(main)
+
+
+def test_a_text_that_is_none_any_more_is_not_quoted(tmp_path):
+    def garble(connection):
+        connection.execute("UPDATE note SET text = CAST(? AS TEXT)", (b"SECRET\xff",))
+
+    def read(connection):
+        return connection.execute("SELECT text FROM note").fetchall()
+
+    async def main():
+        async with Database.open(tmp_path / "a.db", MIGRATIONS) as database:
+            await database.write(garble)
+            with pytest.raises(StoreUnavailable) as reading:
+                read(database.read)
+            with pytest.raises(StoreUnavailable) as writing:
+                await database.write(read)
+            said = str(reading.value), str(writing.value)
+            # A statement that failed halfway would pin what later ones see.
+            await database.write(lambda connection: connection.execute("UPDATE note SET text = 'mended'"))
+            return said, read(database.read)
+
+    assert run(main) == (("a.db: something in it cannot be read back",) * 2, [("mended",)])
 
 
 def versions(path):

@@ -57,6 +57,9 @@ class Scoring:
     async def GetModel(self, request, call):
         return pb.BatchScoreResponse()
 
+    async def ExplainScores(self, request, call):
+        raise NotImplementedError
+
 
 @contextlib.asynccontextmanager
 async def wire(service, timeout):

@@ -14,10 +14,11 @@ from deciding import model
 
 import services.gateway
 from services.chassis.sqlite import Database
+from services.engine.instants import microseconds
 from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.fakes import InMemoryLog
-from services.gateway.ports import LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
 
 MIGRATIONS = sorted((Path(services.gateway.__file__).parent / "migrations").glob("*.sql"))
 NOW = datetime(2025, 5, 14, 9, 30, 0, 123_456, tzinfo=UTC)
@@ -244,6 +245,8 @@ def test_each_outcome_is_answered_in_order(opened, tmp_path):
                 outcome("o-4", decision_id="nowhere"),
                 outcome("o-5", decision_id="dry"),
                 outcome("o-6", outcome_time=NOW - timedelta(microseconds=1)),
+                outcome("o-6", outcome_time=NOW - timedelta(microseconds=1), measures={"effort": 1.0}),
+                outcome("o-7", measures={"effort": 1.0}),
             ],
             NOW,
         )
@@ -255,6 +258,8 @@ def test_each_outcome_is_answered_in_order(opened, tmp_path):
             "unknown",
             "unknown",
             "unknown",
+            "accepted",
+            "reused",
             "accepted",
         ]
 
@@ -270,6 +275,9 @@ def test_each_outcome_is_answered_in_order(opened, tmp_path):
         {"rank": 2},
         {"kind": "VIEWED"},
         {"outcome_time": NOW + timedelta(microseconds=1)},
+        {"measures": {}},
+        {"measures": {"effort": 0.1, "delight": -0.2}},
+        {"measures": {"effort": 0.1 + 2**-56, "delight": -0.25}},
     ],
     ids=str,
 )
@@ -277,9 +285,41 @@ def test_an_outcome_id_stands_for_one_outcome_for_ever(opened, other, tmp_path):
     async def exercise(held):
         await held.log.append(entry())
         await held.log.append(entry("d-2"))
-        assert await held.log.record_outcomes([outcome()], NOW) == ["accepted"]
-        assert await held.log.record_outcomes([outcome(**other)], NOW) == ["reused"]
-        assert await held.log.record_outcomes([outcome()], NOW + timedelta(days=9)) == ["duplicate"]
+        first = outcome(measures={"effort": 0.1, "delight": -0.25})
+        assert await held.log.record_outcomes([first], NOW) == ["accepted"]
+        assert await held.log.record_outcomes([replace(first, **other)], NOW) == ["reused"]
+        again = replace(first, measures={"delight": -0.25, "effort": 0.1})
+        assert await held.log.record_outcomes([again], NOW + timedelta(days=9)) == ["duplicate"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_the_outcomes_of_a_decision_are_told_by_time(opened, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        await held.log.append(entry("d-2"))
+        early = outcome(
+            "o-3", outcome_time=NOW - timedelta(days=1), measures={"effort": 1 / 3, "delight": -0.0}
+        )
+        told = [early, outcome("o-1", rank=2, kind="VIEWED"), outcome("o-2")]
+        await held.log.record_outcomes([*reversed(told), outcome("o-4", decision_id="d-2")], NOW)
+        assert held.log.outcomes_of("d-1") == told
+        assert held.log.outcomes_of("nowhere") == []
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_of_very_many_outcomes_the_first_are_told(opened, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry())
+        reports = [
+            outcome(f"o-{number}", outcome_time=NOW - timedelta(seconds=number))
+            for number in range(MOST_OUTCOMES_TOLD + 5)
+        ]
+        await held.log.record_outcomes(reports, NOW)
+        assert held.log.outcomes_of("d-1") == reports[:4:-1]
 
     using(opened, tmp_path, exercise)
 
@@ -319,12 +359,33 @@ def test_a_file_outlives_its_process(tmp_path):
     using(sqlite, tmp_path, read)
 
 
+def test_outcomes_of_before_measures_were_carried_stay(tmp_path):
+    path = tmp_path / "gateway.sqlite"
+
+    async def before():
+        async with Database.open(path, [MIGRATIONS[0].read_text()]) as database:
+            await SqliteLog(database).append(entry())
+            row = ("o-1", "d-1", 1, "ACCEPTED", microseconds(NOW), microseconds(NOW))
+            await database.write(
+                lambda connection: connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", row)
+            )
+
+    async def after(held):
+        assert held.log.outcomes_of("d-1") == [outcome()]
+        assert await held.log.record_outcomes([outcome()], NOW) == ["duplicate"]
+
+    asyncio.run(before())
+    using(sqlite, tmp_path, after)
+
+
 def test_a_closed_file_logs_and_remembers_nothing(tmp_path):
     async def main():
         async with sqlite(tmp_path) as held:
             await held.log.keep_model(model())
         with pytest.raises(NotLogged):
             held.log.find("d-1", live=True)
+        with pytest.raises(NotLogged):
+            held.log.outcomes_of("d-1")
         with pytest.raises(NotLogged):
             await held.log.append(entry())
         with pytest.raises(NotLogged):

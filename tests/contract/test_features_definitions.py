@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
-from itertools import count
+from itertools import count, pairwise
 from operator import mul
 
 import pytest
@@ -83,6 +83,8 @@ features:
   last_gift_10s: { kind: last, event: order, attribute: gift, window: 10s }
   last_shade: { kind: last, event: order, attribute: shade }
   recency: { kind: recency, event: order }
+  interval: { kind: interval, event: order }
+  gift_interval_10s: { kind: interval, event: order, where: { gift: true }, window: 10s }
   gift_recency_10s: { kind: recency, event: order, where: { gift: true }, window: 10s }
   shops: { kind: distinct, event: order, attribute: shop }
   shops_10s: { kind: distinct, event: order, attribute: shop, window: 10s }
@@ -221,6 +223,9 @@ def customer_value(definition, happenings, as_of):
             return len(set(given_values))
         case "recency":
             return Fraction(as_of - found[-1].time, DAY) if found else math.nan
+        case "interval":
+            gaps = [later.time - earlier.time for earlier, later in pairwise(found)]
+            return Fraction(sum(gaps), len(gaps) * DAY) if gaps else math.nan
         case "min" | "max" as end:
             return (min if end == "min" else max)(given_values, default=math.nan)
         case "first" | "last" as end:

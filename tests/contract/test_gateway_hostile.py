@@ -170,6 +170,24 @@ def test_dependencies_that_hang_leave_time_for_an_answer(connect, tmp_path):
     converse(connect, tmp_path, exercise)
 
 
+@pytest.mark.parametrize("rpc", ["GetModel", "ExplainScores"])
+def test_a_model_that_hangs_leaves_time_for_a_story(connect, tmp_path, rpc):
+    async def hang(asked):
+        if type(asked).__name__ == f"{rpc}Request":
+            await asyncio.sleep(PATIENCE_SECONDS)
+
+    async def exercise(world):
+        answer = await world.stub.Decide(request())
+        asked = pb.ExplainDecisionRequest(decision_id=answer.decision_id, include_contributions=True)
+        assert (await world.stub.ExplainDecision(asked)).contributions
+        world.remotes.scoring.meanwhile = hang
+        told = await world.stub.ExplainDecision(asked, timeout=1.0)
+        assert told.contributions_missing == "Scoring did not help: no answer in time."
+        assert told.response.explanation.candidates
+
+    converse(connect, tmp_path, exercise)
+
+
 def test_a_caller_that_hangs_up_ends_the_decision(connect, tmp_path):
     entered, left = asyncio.Event(), asyncio.Event()
 

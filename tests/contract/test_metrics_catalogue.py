@@ -1,6 +1,7 @@
 """Dashboards ask only for metrics and labels that the code declares."""
 
 import re
+from itertools import chain
 
 import pytest
 from dashboards import QUERIES, TARGET_LABELS, VARIABLES, label_values
@@ -12,6 +13,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.profile.metrics import ProfileMetrics
 from services.scoring.metrics import ScoringMetrics
 
+SERVICES = (GatewayMetrics, ProfileMetrics, FeatureMetrics, ScoringMetrics, RpcMetrics)
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 WORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and", "or", "unless", "bool"}
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
@@ -20,14 +22,18 @@ MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
 METRIC = re.compile(r"\b([A-Za-z_:][\w:]*)\b(?!\s*\()")
 
 
+def collectors(metrics):
+    """Return what one service declares."""
+    registry = CollectorRegistry()
+    metrics(registry)
+    # A family without samples yet tells its labels nowhere else.
+    return list(registry._collector_to_names)
+
+
 def declared():
     """Return the labels of every series that a service can show, by name."""
-    registry = CollectorRegistry()
-    for metrics in (GatewayMetrics, ProfileMetrics, FeatureMetrics, ScoringMetrics, RpcMetrics):
-        metrics(registry)
     series = {"up": set(TARGET_LABELS)}
-    # A family without samples yet tells its labels nowhere else.
-    for collector in registry._collector_to_names:
+    for collector in chain.from_iterable(map(collectors, SERVICES)):
         (family,) = collector.describe()
         for suffix in SUFFIXES[family.type]:
             bounds = {"le"} if suffix == "_bucket" else set()

@@ -16,7 +16,7 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 
 from services.chassis.inprocess import InProcessStub
 from services.engine.features.feature_set import FeatureSet
-from services.engine.instants import instant
+from services.engine.instants import instant, local_time
 from services.engine.playbook.loader import load, shipped
 from services.features import app as features_app
 from services.features.settings import FeatureSettings
@@ -141,7 +141,8 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
                 at = instant(row["exposure_time"])
                 on_file = await profile_reader.read(CustomerKey(customer_id=row["customer_id"]), at, 30.0)
                 served = await reader.read(row["customer_id"], at, [row["action_id"]], 0, 30.0)
-                computed = features.profile_values(on_file.attributes) | features.context_values({}, at)
+                computed = features.profile_values(on_file.attributes)
+                computed |= features.context_values({}, local_time([at]))
                 candidate = {
                     **features.action_values(row["action_id"]),
                     **served.candidates[row["action_id"]],

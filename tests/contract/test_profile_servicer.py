@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import sqlite3
 
 import grpc
 import pytest
@@ -20,12 +21,14 @@ from services.chassis.rpc import Service
 from services.chassis.server import Listener, serving
 from services.engine.playbook.loader import load, shipped
 from services.profile.app import open_service
+from services.profile.domain.borrowed import BorrowedValues
 from services.profile.fakes import InMemoryProfiles
 from services.profile.handlers import ProfileHandlers
 from services.profile.metrics import ProfileMetrics
 from services.profile.ports import StoreOverloaded, StoreUnavailable
 from services.profile.servicer import ProfileServicer
 from services.profile.settings import ProfileSettings
+from tests.playbooks import load_playbook
 
 PROFILES = pb.DESCRIPTOR.services_by_name["ProfileService"]
 PLAYBOOK = load(shipped("retail"))
@@ -55,14 +58,14 @@ def connect(request):
 
 @pytest.fixture
 def ask(connect, tmp_path):
-    """Run ``main(stub, service)`` against the real service."""
+    """Run ``main(stub, service)`` against the real service; each run is a restart on the same folder."""
 
-    def run(main):
+    def run(main, playbook=PLAYBOOK):
         async def bounded():
             settings = ProfileSettings(home=tmp_path)
             async with (
                 asyncio.timeout(PATIENCE_SECONDS),
-                open_service(settings, PLAYBOOK, lambda: NOW) as service,
+                open_service(settings, playbook, lambda: NOW) as service,
                 connect(service) as stub,
             ):
                 return await main(stub, service)
@@ -70,6 +73,19 @@ def ask(connect, tmp_path):
         return asyncio.run(bounded())
 
     return run
+
+
+@pytest.fixture(scope="module")
+def lending(tmp_path_factory):
+    """A playbook that copies, borrows, and asks for consent to the use of data."""
+    return load_playbook(
+        tmp_path_factory.mktemp("playbook") / "shop",
+        ("playbook", "purposes", "profiling", {"use": "data"}),
+        ("profile", "attributes", "tariff", {"type": "string", "provenance": "copied", "max_age": "1h"}),
+        ("profile", "attributes", "mood", {"type": "string", "provenance": "borrowed", "max_age": "1h"}),
+        ("profile", "attributes", "joined", {"type": "timestamp"}),
+        ("profile", "attributes", "slogan", {"type": "string", "provenance": "displayed"}),
+    )
 
 
 def at(seconds_ago):
@@ -83,12 +99,13 @@ def value(plain):
     return Value(string_value=plain) if isinstance(plain, str) else Value(number_value=plain)
 
 
-def update(customer_id="c1", *, cards=(), record_time=None, **attributes):
+def update(customer_id="c1", *, cards=(), record_time=None, source="", **attributes):
     return pb.ProfileUpdate(
         customer_id=customer_id,
         attributes={name: value(plain) for name, plain in attributes.items()},
         identities=[card(number) for number in cards],
         record_time=record_time,
+        source=source,
     )
 
 
@@ -408,7 +425,8 @@ def test_a_failing_store_is_named(connect, failing, code, reason):
     async def main():
         registry = CollectorRegistry()
         store = InMemoryProfiles()
-        servicer = ProfileServicer(ProfileHandlers(store, PLAYBOOK, lambda: NOW, ProfileMetrics(registry)))
+        handlers = ProfileHandlers(store, PLAYBOOK, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10))
+        servicer = ProfileServicer(handlers)
         service = Service(name="profile", descriptor=PROFILES, servicer=servicer, registry=registry)
         async with connect(service) as stub:
             store.failure = failing
@@ -448,3 +466,130 @@ def test_neither_logs_nor_metrics_hold_customer_data(ask, caplog):
     assert "SECRET" not in metrics
     assert caplog.records
     assert "SECRET" not in "".join(f"{logged.getMessage()} {logged.__dict__}" for logged in caplog.records)
+
+
+def test_every_attribute_tells_its_time_and_source(ask, lending):
+    async def main(stub, service):
+        await stub.UpsertProfiles(
+            upsert(
+                update(source="crm", record_time=at(60), age=40.0, slogan="Hello"),
+                update(source="partner", record_time=at(30), tariff="flat", mood="calm"),
+            )
+        )
+        read = await stub.BatchGetProfiles(get("c1"))
+        return read.results[0].profile.attributes
+
+    attributes = ask(main, lending)
+    assert {name: (found.source, found.record_time) for name, found in attributes.items()} == {
+        "age": ("crm", at(60)),
+        "slogan": ("crm", at(60)),
+        "tariff": ("partner", at(30)),
+        "mood": ("partner", at(30)),
+    }
+
+
+def test_a_timestamp_is_a_text_in_utc_and_needs_its_offset(ask, lending):
+    async def main(stub, service):
+        sent = [
+            update("c1", joined="2026-03-01T11:00:00.5+01:00"),
+            update("c2", joined="2026-03-01T11:00:00"),
+        ]
+        answered = await stub.UpsertProfiles(upsert(*sent))
+        return answered, await stub.BatchGetProfiles(get("c1"))
+
+    answered, read = ask(main, lending)
+    assert plain(read.results[0].profile) == {"joined": "2026-03-01T10:00:00.500000Z"}
+    assert list(violations(answered.results[1].error)) == ["attributes.joined"]
+
+
+def test_a_copied_value_without_a_source_is_refused(ask, lending):
+    async def main(stub, service):
+        return await stub.UpsertProfiles(upsert(update(tariff="flat")))
+
+    error = ask(main, lending).results[0].error
+    assert error.reason == errors_pb2.ERROR_REASON_REQUEST_INVALID
+    assert violations(error) == {"source": 'must say where copied attribute "tariff" comes from'}
+
+
+def test_a_value_older_than_max_age_is_missing(ask, lending):
+    async def main(stub, service):
+        await stub.UpsertProfiles(
+            upsert(
+                update("c1", source="crm", record_time=at(3_600), tariff="flat"),
+                update("c2", source="crm", record_time=at(3_599), tariff="flat"),
+            )
+        )
+        reads = [await stub.BatchGetProfiles(get("c1", "c2", as_of_time=time)) for time in (None, at(-1))]
+        return [[plain(result.profile) for result in read.results] for read in reads]
+
+    assert ask(main, lending) == [[{}, {"tariff": "flat"}], [{}, {}]]
+
+
+def test_consent_to_the_use_of_data_is_recorded_and_withdrawn_without_a_channel(ask, lending):
+    data = {"purpose": "profiling", "channel": ""}
+
+    async def main(stub, service):
+        await stub.UpsertProfiles(upsert(update()))
+        on_channel = consent("r0", purpose="profiling", channel="email")
+        refused = await stub.RecordConsents(record(on_channel, consent("r0", channel="")))
+        found = []
+        for receipt_id, state in (("r1", pb.CONSENT_STATE_GRANTED), ("r2", pb.CONSENT_STATE_WITHDRAWN)):
+            await stub.RecordConsents(
+                record(consent(receipt_id, state, **data), consent(f"{receipt_id}-mail", channel="email"))
+            )
+            read = await stub.BatchGetProfiles(get("c1"))
+            consents = read.results[0].profile.consents
+            found.append({(c.purpose, c.channel): (c.receipt_id, c.state) for c in consents})
+        return refused, found
+
+    refused, (granted, withdrawn) = ask(main, lending)
+    assert [list(violations(result.error)) for result in refused.results] == [["consent.channel"]] * 2
+    assert granted["profiling", ""] == ("r1", pb.CONSENT_STATE_GRANTED)
+    assert withdrawn["profiling", ""] == ("r2", pb.CONSENT_STATE_WITHDRAWN)
+    assert withdrawn["marketing", "email"] == ("r2-mail", pb.CONSENT_STATE_GRANTED)
+
+
+def test_a_borrowed_value_is_in_no_file_log_or_metric_and_ends_with_the_process(
+    ask, lending, tmp_path, caplog, capfd
+):
+    caplog.set_level(logging.DEBUG)
+    kept, secret, lender = "KEPT-4d1f", "SECRET-9c2e", "LENDER-77ab"
+
+    def on_disk():
+        content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert kept.encode() in content
+        return [word for word in (secret, lender, "mood") if word.encode() in content]
+
+    async def write(stub, service):
+        answered = await stub.UpsertProfiles(
+            upsert(
+                update("c1", tariff=kept, source="crm", cards=[]),
+                update("c1", mood=secret, source=lender),
+                update("c2", mood=secret, source=lender),
+            )
+        )
+        refused = await stub.UpsertProfiles(upsert(update("c1", mood=secret, age=secret, source=lender)))
+        read = await stub.BatchGetProfiles(get("c1", "c2"))
+        found = [on_disk()]
+        with contextlib.closing(sqlite3.connect(tmp_path / "profile.sqlite")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        found.append(on_disk())
+        return answered, refused, read, found, generate_latest(service.registry).decode()
+
+    async def read_again(stub, service):
+        return await stub.BatchGetProfiles(get("c1", "c2"))
+
+    answered, refused, read, found, metrics = ask(write, lending)
+    assert [result.customer_id for result in answered.results] == ["c1", "c1", "c2"]
+    assert refused.results[0].HasField("error")
+    assert [plain(result.profile).get("mood") for result in read.results] == [secret, secret]
+    after = ask(read_again, lending)
+    assert [plain(result.profile) for result in after.results] == [{"tariff": kept}, {}]
+    assert after.results[1].profile.found
+    assert [*found, on_disk()] == [[], [], []]
+    assert "tact_profile_borrowed_values 2.0" in metrics
+    logged = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
+    assert "UpsertProfiles" in logged
+    printed = "".join(capfd.readouterr())
+    for word in (secret, lender):
+        assert word not in metrics + logged + printed + str(refused)

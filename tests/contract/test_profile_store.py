@@ -38,21 +38,30 @@ async def fake(folder):
 every_store = pytest.mark.parametrize("opened", [fake, real])
 
 
-def update(customer_id="c1", *, at=10, cards=(), **attributes):
+def update(customer_id="c1", *, at=10, cards=(), source="test", **attributes):
     return Update(
         customer_id=customer_id,
         attributes=attributes,
         identities=tuple(Identity("card", card) for card in cards),
         record_time=at,
-        source="test",
+        source=source,
     )
 
 
-def consent(receipt_id, *, customer_id="c1", at=10, state=State.GRANTED, channel="mail", expire_time=None):
+def consent(
+    receipt_id,
+    *,
+    customer_id="c1",
+    at=10,
+    state=State.GRANTED,
+    purpose="marketing",
+    channel="mail",
+    expire_time=None,
+):
     statement = Statement(
         receipt_id=receipt_id,
         customer_id=customer_id,
-        purpose="marketing",
+        purpose=purpose,
         channel=channel,
         state=state,
         stated_time=at,
@@ -72,7 +81,7 @@ def run(opened, folder, main):
 
 async def values(store, before=None, customer_id="c1"):
     profile = await store.read(customer_id, before)
-    return {name: tuple(attribute) for name, attribute in profile.attributes.items()}
+    return {name: (value, time) for name, (value, time, _) in profile.attributes.items()}
 
 
 async def receipts(store, before=None, customer_id="c1"):
@@ -134,6 +143,21 @@ def test_of_two_values_of_one_time_the_later_call_wins(opened, tmp_path):
 
 
 @every_store
+def test_each_value_comes_back_with_its_source(opened, tmp_path):
+    async def sources(store):
+        profile = await store.read("c1", None)
+        return {name: attribute.source for name, attribute in profile.attributes.items()}
+
+    async def main(store):
+        await store.upsert([update(source="crm", a="1", b="1"), update(at=20, source="partner", b="1")])
+        first = await sources(store)
+        await store.upsert([update(source="import", a="1")])
+        return first, await sources(store)
+
+    assert run(opened, tmp_path, main) == ({"a": "crm", "b": "partner"}, {"a": "import", "b": "partner"})
+
+
+@every_store
 def test_an_identity_belongs_to_one_customer(opened, tmp_path):
     async def main(store):
         first = await store.upsert([update("c1", cards=["1"]), update("c2", cards=["2", "1"], a="1")])
@@ -179,6 +203,21 @@ def test_the_newest_consent_of_each_channel_counts_as_of_a_time(opened, tmp_path
 
 
 @every_store
+def test_the_newest_consent_of_a_purpose_without_a_channel_counts_like_any_other(opened, tmp_path):
+    async def main(store):
+        await store.upsert([update()])
+        await store.record([consent("r1", at=20), consent("r2", at=10, purpose="profiling", channel="")])
+        await store.record([consent("r3", at=30, state=State.WITHDRAWN, purpose="profiling", channel="")])
+        return [await receipts(store, before) for before in (25, None)]
+
+    mail = {"mail": ("r1", State.GRANTED)}
+    assert run(opened, tmp_path, main) == [
+        mail | {"": ("r2", State.GRANTED)},
+        mail | {"": ("r3", State.WITHDRAWN)},
+    ]
+
+
+@every_store
 def test_a_consent_comes_back_whole(opened, tmp_path):
     async def main(store):
         await store.upsert([update()])
@@ -193,6 +232,7 @@ updates = st.builds(
     st.sampled_from(["c1", "c2"]),
     at=st.integers(1, 3),
     cards=st.lists(st.sampled_from("12")),
+    source=st.sampled_from(["crm", "import"]),
     a=st.sampled_from(["1", "2", "null"]),
 )
 consents = st.builds(

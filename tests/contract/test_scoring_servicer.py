@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -71,6 +72,7 @@ class Setting:
     def __init__(self, connect):
         self.models = InMemoryRegistry()
         self.registry = CollectorRegistry()
+        self.load_booster = LightgbmBooster
         self._connect = connect
 
     def ask(self, main):
@@ -79,7 +81,7 @@ class Setting:
                 metrics = ScoringMetrics(self.registry)
                 self.follower = ModelFollower(
                     self.models,
-                    LightgbmBooster,
+                    self.load_booster,
                     metrics,
                     lambda: LOAD_TIME,
                     "the alias champion of tact-test",
@@ -139,6 +141,18 @@ def expected_scores(files, values):
     return 1 / (1 + np.exp(-(calibration["slope"] * raw + calibration["intercept"])))
 
 
+async def explanation(stub, *items, model_version=""):
+    model = await stub.GetModel(pb.GetModelRequest())
+    return pb.ExplainScoresRequest(
+        items=items, schema_fingerprint=model.schema_fingerprint, model_version=model_version
+    )
+
+
+def contributions(result):
+    numbers = np.frombuffer(result.contributions.contributions, "<f8")
+    return numbers.reshape(-1, len(learned.FEATURES) + 1)
+
+
 def failure(setting, main):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         setting.ask(main)
@@ -196,6 +210,88 @@ def test_an_empty_batch_is_an_empty_answer(served):
     assert (len(response.results), response.model_version) == (0, "1")
 
 
+def test_contributions_are_those_of_lightgbm_and_sum_to_the_score_before_calibration(served, bundles):
+    parts = [matrix(rows, seed=rows) for rows in (3, 0, 40, 1)]
+
+    async def main(stub):
+        return await stub.ExplainScores(await explanation(stub, *map(item, parts), model_version="1"))
+
+    response = served.ask(main)
+    assert response.model_version == "1"
+    booster = lightgbm.Booster(model_str=bundles[0]["model.txt"].decode())
+    for result, part in zip(response.results, parts, strict=True):
+        found = contributions(result)
+        assert len(found) == len(part)
+        if len(part):
+            expected = booster.predict(part, pred_contrib=True)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+            raw = booster.predict(part, raw_score=True)
+            np.testing.assert_allclose(found.sum(axis=1), raw, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("items", [[], [item(matrix(0))], [pb.ScoreItem(candidates=-1)]])
+def test_where_there_is_nothing_to_explain_nothing_is(served, items):
+    async def main(stub):
+        return await stub.ExplainScores(await explanation(stub, *items))
+
+    response = served.ask(main)
+    assert response.model_version == "1"
+    assert [result.contributions.contributions for result in response.results] == [b""] * len(items)
+
+
+def test_items_are_explained_apart(served, bundles):
+    good = matrix(2)
+    wrong_length = pb.ScoreItem(customer_vector=b"123", candidate_vectors=bytes(16), candidates=1)
+    infinite = item(np.array([[np.inf, 0, 0, 0, -np.inf]]))
+
+    async def main(stub):
+        return await stub.ExplainScores(await explanation(stub, wrong_length, item(good), infinite))
+
+    first, second, third = served.ask(main).results
+    assert len(contributions(second)) == 2
+    for result, fields in ((first, ["customer_vector"]), (third, ["customer_vector", "candidate_vectors"])):
+        assert result.error.reason == errors_pb2.ERROR_REASON_REQUEST_INVALID
+        assert [violation.field for violation in result.error.field_violations] == fields
+
+
+def test_scores_of_another_model_version_cannot_be_explained(served):
+    async def main(stub):
+        await stub.ExplainScores(await explanation(stub, model_version="7"))
+
+    error = failure(served, main)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert error.details() == "model version 7 is not the one served, 1"
+    assert error_info(error).reason == "SCHEMA_MISMATCH"
+    assert error_info(error).metadata["model_version"] == "1"
+
+
+def test_explanations_keep_no_score_waiting_and_too_many_are_refused(served):
+    released = threading.Event()
+
+    class Held(LightgbmBooster):
+        def contributions(self, matrix):
+            assert released.wait(PATIENCE_SECONDS)
+            return super().contributions(matrix)
+
+    async def main(stub):
+        asked = await explanation(stub, item(matrix(3)))
+        calls = [asyncio.ensure_future(stub.ExplainScores(asked)) for _ in range(9)]
+        try:
+            (refused,), waiting = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            for rows in (5, INLINE_ROWS + 1):
+                scored = await stub.BatchScore(await request(stub, item(matrix(rows))))
+                assert len(scored.results[0].scores.propensities) == rows
+        finally:
+            released.set()
+        return refused.exception(), await asyncio.gather(*waiting)
+
+    served.load_booster = Held
+    refused, answered = served.ask(main)
+    assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error_info(refused).reason == "OVERLOADED"
+    assert {len(contributions(answer.results[0])) for answer in answered} == {3}
+
+
 def test_the_model_describes_itself(served, bundles):
     async def main(stub):
         return await stub.GetModel(pb.GetModelRequest())
@@ -210,11 +306,30 @@ def test_the_model_describes_itself(served, bundles):
     assert model.overall_prior == manifest["overall_prior"]
     assert model.playbook_version == "playbook-1"
     assert model.load_time.ToDatetime(UTC) == LOAD_TIME
+    assert not model.HasField("refused")
 
 
-def test_another_layout_is_refused(served, bundles):
+def test_a_refused_champion_is_named_beside_the_model_that_stays(served, bundles):
     async def main(stub):
-        await stub.BatchScore(pb.BatchScoreRequest(schema_fingerprint="9c2e"))
+        cut = {"model.txt": bundles[1]["model.txt"][:-1000]}
+        served.models.promote("2", bundles[1] | cut)
+        await served.follower.look()
+        refused = await stub.GetModel(pb.GetModelRequest())
+        served.models.promote("1", bundles[0])
+        await served.follower.look()
+        return refused, await stub.GetModel(pb.GetModelRequest())
+
+    model, after = served.ask(main)
+    assert model.model_version == after.model_version == "1"
+    assert (model.refused.model_version, model.refused.cause) == ("2", "checksum")
+    assert model.refused.detail == "model.txt is not the file that was written"
+    assert not after.HasField("refused")
+
+
+@pytest.mark.parametrize("rpc", ["BatchScore", "ExplainScores"])
+def test_another_layout_is_refused(served, bundles, rpc):
+    async def main(stub):
+        await getattr(stub, rpc)(getattr(pb, f"{rpc}Request")(schema_fingerprint="9c2e"))
 
     error = failure(served, main)
     expected = json.loads(bundles[0]["manifest.json"])["schema_fingerprint"]
@@ -225,15 +340,19 @@ def test_another_layout_is_refused(served, bundles):
 
 
 @pytest.mark.parametrize(
-    ("items", "details"),
+    ("rpc", "items", "candidates", "details"),
     [
-        ([pb.ScoreItem()] * 1001, "items: 1001 items, at most 1000"),
-        ([pb.ScoreItem(candidates=50_001)] * 2, "items.candidates: 100002 items, at most 100000"),
+        ("BatchScore", 1001, 0, "items: 1001 items, at most 1000"),
+        ("BatchScore", 2, 50_001, "items.candidates: 100002 items, at most 100000"),
+        ("ExplainScores", 101, 0, "items: 101 items, at most 100"),
+        ("ExplainScores", 7, 143, "items.candidates: 1001 items, at most 1000"),
     ],
 )
-def test_an_oversized_batch_is_refused(served, items, details):
+def test_an_oversized_batch_is_refused(served, rpc, items, candidates, details):
+    too_many = getattr(pb, f"{rpc}Request")(items=[pb.ScoreItem(candidates=candidates)] * items)
+
     async def main(stub):
-        await stub.BatchScore(pb.BatchScoreRequest(items=items))
+        await getattr(stub, rpc)(too_many)
 
     error = failure(served, main)
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -241,12 +360,10 @@ def test_an_oversized_batch_is_refused(served, items, details):
     assert error_info(error).reason == "BATCH_TOO_LARGE"
 
 
-@pytest.mark.parametrize("rpc", ["BatchScore", "GetModel"])
+@pytest.mark.parametrize("rpc", ["BatchScore", "ExplainScores", "GetModel"])
 def test_without_a_model_the_service_says_so(setting, rpc):
-    requests = {"BatchScore": pb.BatchScoreRequest(), "GetModel": pb.GetModelRequest()}
-
     async def main(stub):
-        await getattr(stub, rpc)(requests[rpc])
+        await getattr(stub, rpc)(getattr(pb, f"{rpc}Request")())
 
     error = failure(setting, main)
     assert error.code() is grpc.StatusCode.UNAVAILABLE

@@ -12,6 +12,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.settings import GatewaySettings
 from services.profile.metrics import ProfileMetrics
 from services.profile.settings import ProfileSettings
+from services.scoring.domain.bundle import Cause
 from services.scoring.metrics import ScoringMetrics
 from services.scoring.settings import ScoringSettings
 
@@ -46,8 +47,23 @@ def test_every_metric_and_no_other_is_documented(service):
     assert set(re.findall(r"`(tact_[a-z_]+)", readme(service))) == declared
 
 
+def test_every_cause_of_a_refusal_is_documented():
+    rows = set(re.findall(r"^\| `(\w+)` \|", readme("scoring"), re.MULTILINE))
+    assert set(Cause) == {row for row in rows if not row.startswith(("TACT_", "tact_"))}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_promise_names_a_test_that_exists(service):
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", readme(service)):
         assert f"def {name}(" in tests
+
+
+def test_every_fault_names_tests_that_exist():
+    text = (ROOT / "services" / "README.md").read_text()
+    faults = text.partition("\n## Faults\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!fault ).*", faults, re.MULTILINE)
+    assert len(rows) > 15
+    assert all("::test_" in row for row in rows)
+    for path, name in re.findall(r"`([\w/]+\.py)::(test_\w+)`", faults):
+        assert f"def {name}(" in (ROOT / "tests" / path).read_text()

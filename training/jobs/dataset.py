@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import AwareDatetime
 from services.engine import instants
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.history import History
-from services.engine.instants import instant, microseconds
+from services.engine.instants import instant, local_time, microseconds
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.loader import load
 from services.engine.playbook.playbook import Playbook
@@ -126,13 +127,15 @@ def _values(
     zone = instants.time_zone(str(attributes.get("time_zone", ""))) or instants.zone(playbook.head.time_zone)
     local = instant(time).astimezone(zone)
     row = features.candidate_vectors(history, time, [action_id])[0]
-    return {
+    numbers = {
         **dict(zip(features.customer_names, features.customer_vector(history, time).tolist(), strict=True)),
         **dict(zip(features.candidate_names, row.tolist(), strict=True)),
         **features.profile_values(attributes),
-        **features.context_values({}, local),
+        **features.context_values({}, local_time([local])),
         **features.action_values(action_id),
     }
+    # The event log does not tell who permitted the use of their data.
+    return numbers | dict.fromkeys(playbook.feature_consents, math.nan)
 
 
 def _layout(playbook: Playbook, features: FeatureSet, without: Sequence[str]) -> tuple[ModelFeature, ...]:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         "[bold]The Complete Journey[/bold]: public data of 84.51°, for teaching only. The consents are "
         "synthetic: the data hold none. The mailings were not random, so nothing here shows cause."
     )
-    with serving(home) as ports:
+    with serving(home, playbook) as ports:
         asyncio.run(ingest.run(data, ports, steps, err))
         version = learn.run(playbook, home, data, steps, err)
         decided = asyncio.run(decide.run(data, ports, version, err))

@@ -16,8 +16,8 @@ _SERVICES = ("PROFILE", "FEATURES", "SCORING", "GATEWAY")
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Mapping[str, int]]:
-    """Serve from ``home`` while the block runs; yields the gRPC port of each service.
+def serving(home: Path, playbook: Path) -> Iterator[Mapping[str, int]]:
+    """Serve a playbook from ``home`` while the block runs; yields the gRPC port of each service.
 
     Raises:
         Failure: the services do not come up.
@@ -28,7 +28,13 @@ def serving(home: Path) -> Iterator[Mapping[str, int]]:
     with log.open("w") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "services.cli", "up"],
-            env={**os.environ, **free, "TACT_HOME": str(home), "TACT_SCORING_POLL_SECONDS": "0.5"},
+            env={
+                **os.environ,
+                **free,
+                "TACT_HOME": str(home),
+                "TACT_PLAYBOOK": str(playbook),
+                "TACT_SCORING_POLL_SECONDS": "0.5",
+            },
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -9,7 +9,7 @@ from services.engine.features.history import Series
 from services.engine.playbook import values
 from services.engine.playbook.kinds import Affinity
 from services.engine.playbook.playbook import Playbook
-from services.engine.playbook.schema import Action
+from services.engine.playbook.schema.catalogue import Action
 
 
 def compute(

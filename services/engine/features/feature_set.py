@@ -17,6 +17,7 @@ from services.engine.features import (
     distinct,
     expression,
     first,
+    interval,
     last,
     max,
     mean,
@@ -31,6 +32,7 @@ from services.engine.playbook import kinds, values
 from services.engine.playbook.expressions import Formula
 from services.engine.playbook.formulas import inputs
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.references import LOCAL_TIME
 from services.engine.playbook.values import Value
 
 Vector = NDArray[np.float64]
@@ -46,6 +48,7 @@ KINDS: Final[Mapping[type[kinds.EventDefinition], Callable[..., float]]] = {
     kinds.Last: last.compute,
     kinds.Rate: rate.compute,
     kinds.Recency: recency.compute,
+    kinds.Interval: interval.compute,
     kinds.Distinct: distinct.compute,
     kinds.Decayed: decayed.compute,
     kinds.Affinity: affinity.compute,
@@ -129,12 +132,12 @@ class FeatureSet:
         """Return the profile features; a missing attribute is NaN."""
         return self._of_attributes(kinds.ProfileFeature, self._playbook.profile.attributes, attributes)
 
-    def context_values(self, attributes: Mapping[str, Value], local: datetime) -> dict[str, float]:
-        """Return the context features; ``local`` is the decision's time in the customer's zone."""
+    def context_values(self, attributes: Mapping[str, Value], local: Mapping[str, int]) -> dict[str, float]:
+        """Return the context features; ``local`` is the decision's local time, as far as it is known."""
         found = self._of_attributes(kinds.ContextFeature, self._playbook.head.context, attributes)
         for name, definition in self._playbook.features.items():
-            if isinstance(definition, kinds.ContextFeature) and definition.attribute in _LOCAL:
-                found[name] = float(_LOCAL[definition.attribute](local))
+            if isinstance(definition, kinds.ContextFeature) and definition.attribute in LOCAL_TIME:
+                found[name] = float(local.get(definition.attribute, math.nan))
         return found
 
     def action_values(self, action_id: str) -> Mapping[str, float]:
@@ -167,7 +170,8 @@ class FeatureSet:
 
     def _of_action(self, action_id: str) -> dict[str, float]:
         declared, present = self._playbook.catalogue.attributes, self._playbook.action_attributes[action_id]
-        return self._of_attributes(kinds.ActionFeature, declared, present)
+        numeric = {name: value for name, value in present.items() if not isinstance(value, datetime)}
+        return self._of_attributes(kinds.ActionFeature, declared, numeric)
 
     def _of_attributes(
         self, kind: type[Any], declared: Mapping[str, Any], present: Mapping[str, Value]
@@ -179,9 +183,3 @@ class FeatureSet:
             for name, d in self._playbook.features.items()
             if isinstance(d, kind)
         }
-
-
-_LOCAL: Final[Mapping[str, Callable[[datetime], int]]] = {
-    "hour": lambda local: local.hour,
-    "weekday": datetime.isoweekday,
-}

@@ -10,7 +10,7 @@ from datetime import timedelta
 from itertools import accumulate, pairwise
 from operator import attrgetter
 
-from services.engine.playbook.schema import AttributeType
+from services.engine.playbook.schema.attributes import AttributeType
 from services.engine.playbook.values import Value, as_number
 
 _MICROSECOND = timedelta(microseconds=1)

@@ -30,10 +30,21 @@ class PlaybookError(ValueError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the nearest of ``known``, as the end of a sentence, or nothing.
 
+    A name whose end is all of ``name`` is the nearest; capital letters do not count.
+
     >>> did_you_mean("recncy", ["recency", "count"])
     '; did you mean "recency"?'
+    >>> did_you_mean("age", ["page", "profile.age"])
+    '; did you mean "profile.age"?'
     >>> did_you_mean("xyz", ["recency"])
     ''
     """
-    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names, plain = list(known), name.lower()
+    ends = (f".{plain}", f"/{plain}")
+    alike = (other for other in names if other.lower() == plain or other.lower().endswith(ends))
+    nearest = sorted(alike, key=len) or _nearest(name, names) or _nearest(plain, names)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
+
+
+def _nearest(name: str, names: list[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, n=1, cutoff=0.6)

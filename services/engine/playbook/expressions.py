@@ -21,8 +21,9 @@ BOOL: Final = cel.Type.BOOL
 INT: Final = cel.Type.INT
 DOUBLE: Final = cel.Type.DOUBLE
 STRING: Final = cel.Type.STRING
+TIMESTAMP: Final = cel.Type.TIMESTAMP
 
-_STRING_OR_COMMENT = re.compile(
+STRING_OR_COMMENT = re.compile(
     r"""(?P<comment>//[^\n]*)
     |[bB]?[rR]("{3}.*?"{3}|'{3}.*?'{3}|"[^"]*"|'[^']*')
     |[bB]?("{3}(\\.|[^\\])*?"{3}|'{3}(\\.|[^\\])*?'{3}|"(\\.|[^"\\])*"|'(\\.|[^'\\])*')""",
@@ -40,10 +41,35 @@ _UNBOUND = re.compile(r'No value with name "([^"]+)" found in Activation')
 _LONGEST: Final = 4_000
 
 KNOWN: Final = "known."
+_EARTH_KM: Final = 6_371.0088
+
+
+def distance_km(latitude: float, longitude: float, to_latitude: float, to_longitude: float) -> float:
+    """Return the great-circle distance of two places in degrees, by the haversine formula.
+
+    The earth is a sphere of its mean radius, 6,371.0088 km (IUGG), so it errs by up to 0.6 %.
+
+    >>> round(distance_km(40.7128, -74.0060, 48.8566, 2.3522))
+    5837
+    """
+    phi, to_phi = math.radians(latitude), math.radians(to_latitude)
+    half = math.sin((to_phi - phi) / 2) ** 2
+    half += math.cos(phi) * math.cos(to_phi) * math.sin(math.radians(to_longitude - longitude) / 2) ** 2
+    return 2 * _EARTH_KM * math.asin(math.sqrt(min(1.0, max(0.0, half))))
+
+
+_FUNCTIONS: Final = {"distance_km": distance_km}
 
 
 class ExpressionError(ValueError):
-    """An expression cannot be used; the message says why, without position."""
+    """An expression cannot be used; the message says why, without position.
+
+    ``name`` is the one that is wrong, empty where none is.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +139,22 @@ class Formula:
 
 
 class Environment:
-    """The declared variables; for each, a boolean ``known.<name>`` says whether it has a value."""
+    """The declared variables; for each, a boolean ``known.<name>`` says whether it has a value.
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
+    ``refused`` says of names that exist elsewhere why expressions cannot read them. Beside CEL's
+    own there is the function ``distance_km(latitude, longitude, latitude, longitude)``.
+    """
+
+    def __init__(self, variables: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> None:
         self.variables = dict(variables)
+        self._refused = dict(refused or {})
         declared = {**self.variables, **{KNOWN + name: BOOL for name in self.variables}}
         self._names = frozenset(declared)
-        self._env = cel.NewEnv(variables=declared)
+        self._env = cel.NewEnv(
+            variables=declared,
+            functions=[cel.FunctionDecl(n, [cel.Overload(n, DOUBLE, [DOUBLE] * 4)]) for n in _FUNCTIONS],
+            function_impls=_FUNCTIONS,
+        )
         self._compiled: dict[str, Expression] = {}
 
     def compile(self, text: str) -> Expression:
@@ -145,7 +180,7 @@ class Environment:
     def _check(self, text: str, wanted: Any, described: str) -> tuple[Any, frozenset[str]]:
         if len(text) > _LONGEST:
             raise ExpressionError(f"longer than {_LONGEST} characters")
-        bare = _STRING_OR_COMMENT.sub(lambda found: " " if found["comment"] else "''", text)
+        bare = STRING_OR_COMMENT.sub(lambda found: " " if found["comment"] else "''", text)
         if _HAS.search(bare):
             raise ExpressionError("has() is refused: write known.<name> to ask whether a value is known")
         if macro := _MACRO.search(bare):
@@ -153,19 +188,17 @@ class Environment:
         try:
             native = self._env.compile(text)
         except RuntimeError as error:
-            raise ExpressionError(self._explain(str(error))) from None
+            raise self._explained(str(error)) from None
         if native.return_type() != wanted:
             raise ExpressionError(f"must be {described}, not {native.return_type().name().lower()}")
         return native, self._reads(bare)
 
     def activation(self, values: Mapping[str, Any], names: Iterable[str]) -> Activation:
         """Bind the given ``names``; a name without an entry in ``values`` stays unbound."""
-        bound: dict[str, Any] = {}
-        for name in names:
-            if name.startswith(KNOWN):
-                bound[name] = name.removeprefix(KNOWN) in values
-            elif name in values:
-                bound[name] = values[name]
+        return self.activate(bind(values, names))
+
+    def activate(self, bound: Mapping[str, Any]) -> Activation:
+        """Make an activation of what ``bind`` returned."""
         return Activation(self._env.Activation(bound))
 
     def _reads(self, bare: str) -> frozenset[str]:
@@ -179,12 +212,30 @@ class Environment:
                 return name
         return None
 
-    def _explain(self, report: str) -> str:
+    def _explained(self, report: str) -> ExpressionError:
         first = _FIRST_ERROR.search(report)
         message = _STATUS.sub("", first[1] if first else report)
         if not (undeclared := _UNDECLARED.search(message)):
             if "no matching overload" in message and "double, int" in message:
                 message += "; write a whole number as 30.0 beside a number with decimals"
-            return message
+            if "no matching overload" in message and "int, double" in message:
+                message += "; write 30 beside a whole number"
+            return ExpressionError(message)
         name = undeclared[1]
-        return f'"{name}" is not declared' + did_you_mean(name, self._names)
+        if reason := self._refused.get(name.removeprefix(KNOWN)):
+            return ExpressionError(reason, name)
+        if name in _FUNCTIONS:
+            return ExpressionError(f"{name}() takes latitude, longitude, latitude, longitude", name)
+        suggestion = did_you_mean(name, [*self._names, *_FUNCTIONS])
+        return ExpressionError(f'"{name}" is not declared{suggestion}', name)
+
+
+def bind(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the entries of ``values`` for the given names, and whether there are any for ``known.`` ones."""
+    bound: dict[str, Any] = {}
+    for name in names:
+        if name.startswith(KNOWN):
+            bound[name] = name.removeprefix(KNOWN) in values
+        elif name in values:
+            bound[name] = values[name]
+    return bound

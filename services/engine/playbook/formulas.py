@@ -13,12 +13,15 @@ FEATURE: Final = "feature."
 
 
 def compile_formulas(
-    features: Mapping[str, kinds.AnyFeature], environment: Environment, report: Callable[[str, str], None]
+    features: Mapping[str, kinds.AnyFeature],
+    environment: Environment,
+    report: Callable[[str, str, str], None],
 ) -> Mapping[str, Formula]:
     """Return the formula of each expression after those that it reads, by name where that leaves a choice.
 
-    What is wrong goes to ``report`` as (feature, message): text that does not compile, names of
-    anything but features of events and expressions, expressions that read each other in a circle.
+    What is wrong goes to ``report`` as (feature, message, name that is wrong): text that does not
+    compile, names of anything but features of events and expressions, expressions that read each
+    other in a circle.
     """
     formulas: dict[str, Formula] = {}
     for name, definition in sorted(features.items()):
@@ -26,17 +29,17 @@ def compile_formulas(
             try:
                 formulas[name] = environment.formula(definition.expression)
             except ExpressionError as error:
-                report(name, str(error))
+                report(name, str(error), error.name)
     for name, formula in formulas.items():
-        for message in _unfit(formula, features):
-            report(name, message)
+        for message, wrong in _unfit(formula, features):
+            report(name, message, wrong)
     graph = {name: sorted(formulas.keys() & inputs(formula)) for name, formula in formulas.items()}
     try:
         return {name: formulas[name] for name in TopologicalSorter(graph).static_order()}
     except CycleError as error:
         # graphlib lists each before those that read it.
         circle: list[str] = error.args[1][::-1]
-        report(circle[0], f"it is computed from itself: {' reads '.join(circle)}")
+        report(circle[0], f"it is computed from itself: {' reads '.join(circle)}", "")
         return {}
 
 
@@ -54,12 +57,12 @@ def candidates(features: Mapping[str, kinds.AnyFeature], formulas: Mapping[str, 
     return frozenset(found)
 
 
-def _unfit(formula: Formula, features: Mapping[str, kinds.AnyFeature]) -> list[str]:
+def _unfit(formula: Formula, features: Mapping[str, kinds.AnyFeature]) -> list[tuple[str, str]]:
     """Say what a formula reads besides the features that the feature service computes."""
     if not formula.reads:
-        return ["it reads no feature"]
+        return [("it reads no feature", "")]
     known = {FEATURE + name for name, definition in features.items() if kinds.is_served(definition)}
     return [
-        f'it reads "{name}"; an expression reads only features of events and other expressions'
+        (f'it reads "{name}"; an expression reads only features of events and other expressions', name)
         for name in sorted({read.removeprefix(KNOWN) for read in formula.reads} - known)
     ]

@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from services.engine.playbook.errors import did_you_mean
@@ -42,9 +50,28 @@ def _simple(value: object) -> object:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Window = Annotated[timedelta, BeforeValidator(parse_window)]
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+]
+Reference = str
+"""A name that is declared elsewhere; it may look like anything, but must be known."""
+Window = Annotated[
+    timedelta,
+    BeforeValidator(parse_window),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^{_WINDOW.pattern}$",
+            "description": "A length of time such as 90d, 12h, 30m or 45s.",
+        }
+    ),
+]
 Simple = Annotated[str | int | bool, BeforeValidator(_simple)]
+
+
+def wrong_key(key: str, message: str) -> PydanticCustomError:
+    """Return what to raise where one key of a section does not fit the others."""
+    return PydanticCustomError("wrong_key", "{message}", {"key": key, "message": message})
 
 
 class Section(BaseModel):
@@ -74,9 +101,9 @@ class EventDefinition(Definition):
     ``where`` keeps the events whose string, enum, integer or boolean attributes equal the values.
     """
 
-    event: Name
+    event: Reference
     window: Window | None = None
-    where: Mapping[Name, Simple] = {}
+    where: Mapping[Reference, Simple] = {}
 
 
 class Count(EventDefinition):
@@ -89,42 +116,42 @@ class Sum(EventDefinition):
     """The sum of an integer or decimal attribute; 0 without events."""
 
     kind: Literal["sum"]
-    attribute: Name
+    attribute: Reference
 
 
 class Mean(EventDefinition):
     """The mean of an integer or decimal attribute; missing without values."""
 
     kind: Literal["mean"]
-    attribute: Name
+    attribute: Reference
 
 
 class Min(EventDefinition):
     """The smallest value of an integer, decimal or number attribute; missing without values."""
 
     kind: Literal["min"]
-    attribute: Name
+    attribute: Reference
 
 
 class Max(EventDefinition):
     """The largest value of an integer, decimal or number attribute; missing without values."""
 
     kind: Literal["max"]
-    attribute: Name
+    attribute: Reference
 
 
 class First(EventDefinition):
     """The oldest value of a number, boolean or enum attribute; missing without values."""
 
     kind: Literal["first"]
-    attribute: Name
+    attribute: Reference
 
 
 class Last(EventDefinition):
     """The newest value of a number, boolean or enum attribute; missing without values."""
 
     kind: Literal["last"]
-    attribute: Name
+    attribute: Reference
 
 
 class Rate(EventDefinition):
@@ -135,7 +162,7 @@ class Rate(EventDefinition):
 
     kind: Literal["rate"]
     window: Window
-    attribute: Name | None = None
+    attribute: Reference | None = None
 
 
 class Decayed(EventDefinition):
@@ -147,7 +174,7 @@ class Decayed(EventDefinition):
 
     kind: Literal["decayed"]
     half_life: Window
-    attribute: Name | None = None
+    attribute: Reference | None = None
 
 
 class Recency(EventDefinition):
@@ -156,11 +183,17 @@ class Recency(EventDefinition):
     kind: Literal["recency"]
 
 
+class Interval(EventDefinition):
+    """Mean days between one event and the next; missing with less than two events."""
+
+    kind: Literal["interval"]
+
+
 class Distinct(EventDefinition):
     """How many different values an attribute takes."""
 
     kind: Literal["distinct"]
-    attribute: Name
+    attribute: Reference
 
 
 class Affinity(EventDefinition):
@@ -174,9 +207,9 @@ class Affinity(EventDefinition):
     """
 
     kind: Literal["affinity"]
-    by: Name
-    to: Name
-    attribute: Name | None = None
+    by: Reference
+    to: Reference
+    attribute: Reference | None = None
     measure: Literal["share", "total"] = "share"
 
 
@@ -184,21 +217,21 @@ class ProfileFeature(Definition):
     """A profile attribute as a number: an enum is the place of its value in the declared order."""
 
     kind: Literal["profile"]
-    attribute: Name
+    attribute: Reference
 
 
 class ContextFeature(Definition):
     """A context attribute, or the local ``hour`` (0 to 23) or ``weekday`` (Monday is 1)."""
 
     kind: Literal["context"]
-    attribute: Name
+    attribute: Reference
 
 
 class ActionFeature(Definition):
     """An action attribute as a number: an enum is the place of its value in the declared order."""
 
     kind: Literal["action"]
-    attribute: Name
+    attribute: Reference
 
 
 class ExpressionFeature(Definition):
@@ -223,6 +256,7 @@ AnyFeature = (
     | Last
     | Rate
     | Recency
+    | Interval
     | Distinct
     | Decayed
     | Affinity

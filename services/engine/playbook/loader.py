@@ -16,14 +16,11 @@ from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
 from services.engine.playbook.expressions import Formula
 from services.engine.playbook.formulas import inputs
 from services.engine.playbook.playbook import Playbook, validity_of
-from services.engine.playbook.schema import (
-    ActionsFile,
-    EventsFile,
-    FeaturesFile,
-    PlaybookFile,
-    PoliciesFile,
-    ProfileFile,
-)
+from services.engine.playbook.schema.attributes import EventsFile, ProfileFile
+from services.engine.playbook.schema.catalogue import ActionsFile
+from services.engine.playbook.schema.head import FeaturesFile, PlaybookFile
+from services.engine.playbook.schema.policies import PoliciesFile
+from services.engine.playbook.shapes import located
 
 FILES: Final[Mapping[str, type[BaseModel]]] = {
     "playbook.yaml": PlaybookFile,
@@ -63,7 +60,7 @@ def load(folder: Path) -> Playbook:
         except PlaybookError as error:
             problems.extend(error.problems)
         except ValidationError as error:
-            problems.extend(_problems(documents[name], error))
+            problems.extend(located(documents[name], error))
     if problems:
         raise PlaybookError(problems)
     return _assemble(files, documents)
@@ -92,7 +89,10 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         policies=checker.policies,
         formulas=compiled.formulas,
         candidate_features=compiled.candidate_features,
+        feature_consents=compiled.feature_consents,
         rules=compiled.rules,
+        texts=compiled.texts,
+        borrowed=checker.borrowed(),
         environment=compiled.environment,
         validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
     )
@@ -111,34 +111,3 @@ def _hashes(checker: references.Checker, formulas: Mapping[str, Formula]) -> Map
 def _digest(data: object) -> str:
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-_PLAIN: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be a mapping"),
-    "tuple_type": "must be a list",
-}
-
-
-def _problems(document: source.Document, error: ValidationError) -> list[Problem]:
-    problems: list[Problem] = []
-    for item in error.errors():
-        if item["type"] == "unknown_keys":
-            problems.extend(
-                document.problem((*item["loc"], key), f'unknown key "{key}"{suggestion}')
-                for key, suggestion in item["ctx"]["unknown"].items()
-            )
-            continue
-        message = _PLAIN.get(item["type"]) or item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            message = f'"{item["loc"][-1]}" is missing'
-        elif item["type"] == "union_tag_invalid":
-            tags = [tag.strip().strip("'") for tag in item["ctx"]["expected_tags"].split(",")]
-            message = f'unknown kind "{item["ctx"]["tag"]}"' + (
-                did_you_mean(item["ctx"]["tag"], tags) or f"; known: {', '.join(tags)}"
-            )
-        elif item["type"] == "union_tag_not_found":
-            message = '"kind" is missing'
-        elif item["loc"]:
-            message = f"{item['loc'][-1]}: {message}" if item["loc"][-1] != "[key]" else message
-        problems.append(document.problem(item["loc"], message))
-    return problems

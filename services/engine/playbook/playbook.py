@@ -6,44 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
-from services.engine.playbook.expressions import Environment, Expression, Formula
+from services.engine.playbook.expressions import KNOWN, Environment, Formula
+from services.engine.playbook.formulas import FEATURE
 from services.engine.playbook.kinds import AnyFeature
-from services.engine.playbook.schema import (
-    Action,
-    ActionsFile,
-    EventsFile,
-    OutcomeDefinition,
-    PlaybookFile,
-    PoliciesFile,
-    ProfileFile,
-    Rule,
-    Treatment,
-)
-from services.engine.playbook.values import Value, parse
+from services.engine.playbook.rules import RuleBook, Varies
+from services.engine.playbook.schema.attributes import EventsFile, ProfileFile
+from services.engine.playbook.schema.catalogue import Action, ActionsFile, OutcomeDefinition, Treatment
+from services.engine.playbook.schema.head import PlaybookFile
+from services.engine.playbook.schema.policies import PoliciesFile
+from services.engine.playbook.templates import Template
+from services.engine.playbook.values import Value, native, parse
 
-Stage = Literal["eligibility", "applicability", "suitability"]
-STAGES: Final[tuple[Stage, ...]] = ("eligibility", "applicability", "suitability")
 DO_NOTHING: Final = "do_nothing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompiledRule:
-    """A rule with its checked expression; ``per_action`` where it reads the action."""
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """The parsed texts of a treatment; ``why`` is None where the action declares none."""
 
-    stage: Stage
-    rule: Rule
-    expression: Expression
-    per_action: bool
+    content: Mapping[str, Template]
+    why: Template | None
 
-    def concerns(self, action_id: str, group: str) -> bool:
-        """Tell whether the rule is about this action."""
-        scope = self.rule.applies_to
-        if not scope.actions and not scope.groups:
-            return True
-        return action_id in scope.actions or group in scope.groups
+    @cached_property
+    def fixed(self) -> tuple[Mapping[str, str], str] | None:
+        """Return content and ``why`` where they have no placeholders, None where they have some."""
+        if any(template.reads for template in (*self.content.values(), self.why) if template):
+            return None
+        content = {name: template.text for name, template in self.content.items()}
+        return content, self.why.text if self.why else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +59,13 @@ class Playbook:
     """The features that differ from action to action."""
     catalogue: ActionsFile
     policies: PoliciesFile
-    rules: tuple[CompiledRule, ...]
+    feature_consents: Mapping[str, frozenset[str]]
+    """The purposes whose consent features need; those that need none are left out."""
+    rules: RuleBook
+    texts: Mapping[tuple[str, str], Texts]
+    """By action and treatment."""
+    borrowed: frozenset[str]
+    """The variables that are never logged."""
     environment: Environment
     validity: Mapping[str, tuple[datetime | None, datetime | None]]
     """For each action, the instants of its first moment and of its end (exclusive)."""
@@ -77,17 +76,56 @@ class Playbook:
         return self.catalogue.actions
 
     @cached_property
-    def rule_variables(self) -> frozenset[str]:
-        """Return every variable that some rule reads."""
-        return frozenset().union(*(rule.expression.reads for rule in self.rules))
+    def bundle_of(self) -> Mapping[str, str]:
+        """Return the bundle of each action that is in one."""
+        bundles = self.catalogue.bundles
+        return {action_id: name for name, bundle in bundles.items() for action_id in bundle.actions}
+
+    def variables_of(self, least: Varies) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the variables that conditions read which vary by at least so much.
+
+        The first set differs from action to action or treatment to treatment, the second does not.
+        """
+        return self._variables[least]
 
     @cached_property
-    def action_attributes(self) -> Mapping[str, Mapping[str, Value]]:
+    def _variables(self) -> Mapping[Varies, tuple[frozenset[str], frozenset[str]]]:
+        conditional = [(rule.varies, rule.expression.reads) for rule in self.rules.rules if rule.expression]
+        found = {}
+        for least in Varies:
+            names: frozenset[str] = frozenset().union(
+                *(reads for varies, reads in conditional if varies >= least)
+            )
+            own = frozenset(name for name in names if self._is_own(name.removeprefix(KNOWN)))
+            found[least] = own, names - own
+        return found
+
+    def _is_own(self, name: str) -> bool:
+        if name.startswith(FEATURE):
+            return name.removeprefix(FEATURE) in self.candidate_features
+        return name.startswith(("action.", "treatment."))
+
+    @cached_property
+    def action_variables(self) -> Mapping[str, Mapping[str, Value | datetime]]:
+        """Return the variables of each action that are the same for all customers."""
+        return {
+            action_id: {
+                "action.id": action_id,
+                "action.group": action.group,
+                "action.class": action.action_class,
+                "action.purpose": action.purpose,
+                **{f"action.{name}": value for name, value in self.action_attributes[action_id].items()},
+            }
+            for action_id, action in self.actions.items()
+        }
+
+    @cached_property
+    def action_attributes(self) -> Mapping[str, Mapping[str, Value | datetime]]:
         """Return the attributes of each action as values of their declared types, weights left out."""
         declared = self.catalogue.attributes
         return {
             action_id: {
-                name: parse(declared[name], raw)
+                name: native(declared[name], parse(declared[name], raw))
                 for name, raw in action.attributes.items()
                 if declared[name].type != "weights"
             }

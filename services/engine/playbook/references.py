@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
-from services.engine.playbook import expressions, formulas, kinds, values
+from services.engine.playbook import expressions, formulas, kinds, templates, values
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
-from services.engine.playbook.expressions import Environment, ExpressionError, Formula
-from services.engine.playbook.playbook import DO_NOTHING, STAGES, CompiledRule
-from services.engine.playbook.schema import (
-    ActionsFile,
+from services.engine.playbook.expressions import Environment, Expression, ExpressionError, Formula
+from services.engine.playbook.playbook import DO_NOTHING, Texts
+from services.engine.playbook.rules import SECTIONS, CompiledRule, RuleBook, Varies
+from services.engine.playbook.schema.attributes import (
+    UNHASHED,
     AttributeType,
+    ContextAttribute,
     EventsFile,
-    PlaybookFile,
-    PoliciesFile,
+    ProfileAttribute,
     ProfileFile,
-    Rule,
 )
+from services.engine.playbook.schema.catalogue import ActionsFile
+from services.engine.playbook.schema.head import PlaybookFile
+from services.engine.playbook.schema.policies import Named, PoliciesFile
 from services.engine.playbook.source import Document, Path
 
-CONTEXT_FIELDS: Final = ("placement", "channel", "device", "intent")
+CONTEXT_FIELDS: Final = ("placement", "channel", "device", "intent", "conversation_id", "country", "region")
+COORDINATES: Final = ("latitude", "longitude")
 LOCAL_TIME: Final = ("hour", "weekday")
 ACTION_FIELDS: Final = ("id", "group", "class", "purpose")
+TREATMENT_FIELDS: Final = ("id", "channel")
+ACTOR_FIELDS: Final = ("id", "device")
 
 _CEL_TYPES: Final[Mapping[str, Any]] = {
     "string": expressions.STRING,
@@ -32,7 +39,9 @@ _CEL_TYPES: Final[Mapping[str, Any]] = {
     "number": expressions.DOUBLE,
     "decimal": expressions.DOUBLE,
     "boolean": expressions.BOOL,
+    "timestamp": expressions.TIMESTAMP,
 }
+_UNSEEN: Final = ("borrowed", "displayed")
 _SUMMING = kinds.Sum | kinds.Mean | kinds.Rate | kinds.Decayed | kinds.Affinity
 _SUMMABLE = ("integer", "decimal")
 _ORDERED = (*_SUMMABLE, "number")
@@ -47,7 +56,9 @@ class Compiled:
     environment: Environment
     formulas: Mapping[str, Formula]
     candidate_features: frozenset[str]
-    rules: tuple[CompiledRule, ...]
+    feature_consents: Mapping[str, frozenset[str]]
+    rules: RuleBook
+    texts: Mapping[tuple[str, str], Texts]
 
 
 @dataclass(kw_only=True)
@@ -71,40 +82,66 @@ class Checker:
                 features are computed from each other in a circle.
         """
         self._attribute_types()
+        self._consents()
         for name in self.features:
             self._feature(name)
         self._groups()
         for action_id in self.catalogue.actions:
             self._action(action_id)
-        environment = Environment(self._variables())
+        self._bundles()
+        variables, displayed = self._variables(), self._displayed()
+        environment = Environment(
+            {name: kind for name, kind in variables.items() if name not in displayed},
+            {name: f'"{name}" is displayed only, so nothing may be decided by it' for name in displayed},
+        )
         found = formulas.compile_formulas(self.features, environment, self._formula_problem)
         candidates = formulas.candidates(self.features, found)
-        rules = tuple(self._rules(environment, candidates))
+        rules = RuleBook(self._rules(environment, candidates))
+        shown = {name for name in variables if name.split(".")[0] in templates.PREFIXES}
+        texts = {
+            (action_id, treatment_id): self._texts(action_id, treatment_id, shown)
+            for action_id, action in self.catalogue.actions.items()
+            for treatment_id in action.treatments
+        }
         if self.problems:
             raise PlaybookError(self.problems)
-        return Compiled(environment=environment, formulas=found, candidate_features=candidates, rules=rules)
+        return Compiled(
+            environment=environment,
+            formulas=found,
+            candidate_features=candidates,
+            feature_consents=self._feature_consents(found),
+            rules=rules,
+            texts=texts,
+        )
 
     def meaning(self, name: str) -> dict[str, Any]:
         """Return all that the number of a feature depends on, other features left out."""
         definition = self.features[name]
         inputs = [
-            attributes[attribute].model_dump(mode="json", exclude={"description", *ignored})
+            attributes[attribute].model_dump(mode="json", exclude={*UNHASHED, *ignored})
             for attributes, attribute, ignored in _inputs(definition, self)
             if attribute in attributes
         ]
         return {"definition": definition.model_dump(mode="json", exclude={"description"}), "inputs": inputs}
 
-    def _report(self, file: str, path: Path, message: str) -> None:
-        self.problems.append(self.documents[file].problem(path, message))
+    def _report(self, file: str, path: Path, message: str, word: str = "") -> None:
+        self.problems.append(self.documents[file].problem(path, message, word))
 
-    def _formula_problem(self, name: str, message: str) -> None:
-        self._report("features.yaml", ("features", name, "expression"), f'feature "{name}": {message}')
+    def _formula_problem(self, name: str, message: str, word: str) -> None:
+        self._report("features.yaml", ("features", name, "expression"), f'feature "{name}": {message}', word)
 
-    def _known(self, file: str, path: Path, what: str, name: str, known: Iterable[str]) -> bool:
-        if name in (names := list(known)):
+    def _known(self, file: str, path: Path, what: str, name: str, known: Collection[str]) -> bool:
+        if name in known:
             return True
-        self._report(file, path, f'unknown {what} "{name}"' + did_you_mean(name, names))
+        self._report(file, path, f'unknown {what} "{name}"' + did_you_mean(name, known), name)
         return False
+
+    def _all_known(
+        self, file: str, path: Path, what: str, names: Sequence[str], known: Collection[str]
+    ) -> None:
+        for index, name in enumerate(names):
+            if self._known(file, (*path, index), what, name, known) and name in names[:index]:
+                self._report(file, (*path, index), f'"{name}" stands twice')
 
     def _attribute_types(self) -> None:
         places: list[tuple[str, Path, Mapping[str, AttributeType]]] = [
@@ -118,24 +155,59 @@ class Checker:
                 if declared.type == "weights":
                     self._report(file, (*path, name, "type"), "type weights is for action attributes only")
         for reserved, file, section, names in (
-            (CONTEXT_FIELDS, "playbook.yaml", "context", self.head.context),
+            ((*CONTEXT_FIELDS, *COORDINATES), "playbook.yaml", "context", self.head.context),
             (ACTION_FIELDS, "actions.yaml", "attributes", self.catalogue.attributes),
         ):
             for name in names:
                 if name in (*reserved, *LOCAL_TIME):
                     self._report(file, (section, name), f'"{name}" is a name that Tact uses itself')
 
+    def _consents(self) -> None:
+        """Check that each consent that data need is a purpose of the use of data."""
+        places: list[tuple[str, Path, str | None]] = [
+            ("profile.yaml", ("attributes", name, "consent"), declared.consent)
+            for name, declared in self.profile.attributes.items()
+        ]
+        places += [
+            ("events.yaml", ("events", name, "consent"), event.consent)
+            for name, event in self.events.events.items()
+        ]
+        for file, path, purpose in places:
+            if purpose is not None:
+                self._purpose(file, path, purpose, "data")
+
+    def _purpose(self, file: str, path: Path, name: str, use: str) -> None:
+        if self._known(file, path, "purpose", name, self.head.purposes):
+            self._use(file, path, name, use)
+
+    def _use(self, file: str, path: Path, name: str, use: str) -> None:
+        purpose = self.head.purposes.get(name)
+        if purpose is not None and purpose.use != use:
+            self._report(file, path, f'"{name}" is a purpose of use {purpose.use}; needed: {use}')
+
     def _feature(self, name: str) -> None:
         definition, path = self.features[name], ("features", name)
         if isinstance(definition, kinds.EventDefinition):
             self._event_feature(definition, path)
         elif isinstance(definition, kinds.ProfileFeature):
-            self._attribute(path, "attribute", definition.attribute, self.profile.attributes, _NUMERIC)
+            if self._is_seen(path, definition.attribute, self.profile.attributes):
+                self._attribute(path, "attribute", definition.attribute, self.profile.attributes, _NUMERIC)
         elif isinstance(definition, kinds.ActionFeature):
             self._attribute(path, "attribute", definition.attribute, self.catalogue.attributes, _NUMERIC)
         elif isinstance(definition, kinds.ContextFeature) and definition.attribute not in LOCAL_TIME:
             known = {**self.head.context, **dict.fromkeys(LOCAL_TIME, AttributeType(type="integer"))}
-            self._attribute(path, "attribute", definition.attribute, known, _NUMERIC)
+            if self._is_seen(path, definition.attribute, self.head.context):
+                self._attribute(path, "attribute", definition.attribute, known, _NUMERIC)
+
+    def _is_seen(
+        self, path: Path, name: str, known: Mapping[str, ProfileAttribute] | Mapping[str, ContextAttribute]
+    ) -> bool:
+        """Refuse features of what models must not see."""
+        if (declared := known.get(name)) is None or declared.provenance not in _UNSEEN:
+            return True
+        message = f'"{name}" is {declared.provenance}, so no feature may be made of it'
+        self._report("features.yaml", (*path, "attribute"), message)
+        return False
 
     def _event_feature(self, definition: kinds.EventDefinition, path: Path) -> None:
         if not self._known("features.yaml", (*path, "event"), "event", definition.event, self.events.events):
@@ -144,10 +216,7 @@ class Checker:
         for name, wanted in definition.where.items():
             place = (*path, "where", name)
             if self._attribute(path, "where", name, attributes, (*_WORDS, "integer", "boolean"), place):
-                try:
-                    values.parse(attributes[name], wanted)
-                except ValueError as error:
-                    self._report("features.yaml", place, f"{name}: {error}")
+                self._value("features.yaml", place, name, attributes[name], wanted)
         if isinstance(definition, _SUMMING) and definition.attribute is not None:
             self._attribute(path, "attribute", definition.attribute, attributes, _SUMMABLE)
         if isinstance(definition, kinds.Min | kinds.Max):
@@ -159,8 +228,15 @@ class Checker:
         elif isinstance(definition, kinds.Affinity):
             self._attribute(path, "by", definition.by, attributes, _WORDS)
             if definition.to != "id":
-                known = self.catalogue.attributes
+                known = {"id": AttributeType(type="string"), **self.catalogue.attributes}
                 self._attribute(path, "to", definition.to, known, (*_WORDS, "weights"))
+
+    def _value(self, file: str, path: Path, name: str, declared: AttributeType, raw: object) -> None:
+        try:
+            values.parse_weights(raw) if declared.type == "weights" else values.parse(declared, raw)
+        except ValueError as error:
+            words = ("true", "false") if declared.type == "boolean" else declared.values or ()
+            self._report(file, path, f"{name}: {error}" + did_you_mean(str(raw), words))
 
     def _attribute(
         self,
@@ -205,26 +281,98 @@ class Checker:
                 self._report(
                     "actions.yaml", path, 'its outcome ends with its validity, so "valid.through" is needed'
                 )
-        self._known("actions.yaml", (*path, "purpose"), "purpose", action.purpose, self.head.purposes)
+        self._purpose("actions.yaml", (*path, "purpose"), action.purpose, "contact")
         for name, raw in action.attributes.items():
             self._action_attribute(name, raw, (*path, "attributes", name))
+        for name, expected in action.measures.items():
+            place = (*path, "measures", name)
+            if self._known("actions.yaml", place, "measure", name, self.head.measures):
+                measure = self.head.measures[name]
+                if not measure.least <= expected <= measure.most:
+                    message = f"{name}: must lie from {measure.least:g} to {measure.most:g}"
+                    self._report("actions.yaml", place, message)
         for name, treatment in action.treatments.items():
-            place = (*path, "treatments", name, "channel")
-            self._known("actions.yaml", place, "channel", treatment.channel, self.head.channels)
+            place = (*path, "treatments", name)
+            channels, devices = self.head.channels, self.head.devices
+            self._known("actions.yaml", (*place, "channel"), "channel", treatment.channel, channels)
+            self._all_known("actions.yaml", (*place, "devices"), "device", treatment.devices, devices)
+
+    def _bundles(self) -> None:
+        owner: dict[str, str] = {}
+        for name, bundle in self.catalogue.bundles.items():
+            for index, action_id in enumerate(bundle.actions):
+                path = ("bundles", name, "actions", index)
+                self._known("actions.yaml", path, "action", action_id, self.catalogue.actions)
+                if action_id in owner:
+                    self._report(
+                        "actions.yaml", path, f'"{action_id}" is in bundle "{owner[action_id]}" already'
+                    )
+                owner.setdefault(action_id, name)
+
+    def _texts(self, action_id: str, treatment_id: str, variables: Collection[str]) -> Texts:
+        """Parse the texts of a treatment, and check what their placeholders read."""
+        action = self.catalogue.actions[action_id]
+        treatment = action.treatments[treatment_id]
+        channel = self.head.channels.get(treatment.channel)
+        path: Path = ("actions", action_id, "treatments", treatment_id, "content")
+        is_public = channel is not None and channel.public
+        content = {
+            name: self._template(text, (*path, name), variables, is_public)
+            for name, text in treatment.content.items()
+        }
+        why = action.why and self._template(action.why, ("actions", action_id, "why"), variables, False)
+        return Texts(content=content, why=why or None)
+
+    def _template(
+        self, text: str, path: Path, variables: Collection[str], is_public: bool
+    ) -> templates.Template:
+        try:
+            template = templates.parse(text)
+        except ValueError as error:
+            self._report("actions.yaml", path, str(error))
+            return templates.Template(pieces=())
+        borrowed = self.borrowed()
+        for name in sorted(template.reads):
+            if not self._known("actions.yaml", path, "placeholder", name, variables):
+                continue
+            if name in borrowed:
+                self._report("actions.yaml", path, f'"{name}" is borrowed, so no text may show it', name)
+            elif is_public and name.startswith(("profile.", "feature.")):
+                self._report("actions.yaml", path, f'"{name}" is private, and the channel is public', name)
+        return template
+
+    def borrowed(self) -> frozenset[str]:
+        """Return the variables that are never logged."""
+        return self._of_provenance("borrowed")
+
+    def _displayed(self) -> frozenset[str]:
+        return self._of_provenance("displayed")
+
+    def _of_provenance(self, provenance: str) -> frozenset[str]:
+        found = {f"profile.{n}" for n, a in self.profile.attributes.items() if a.provenance == provenance}
+        return frozenset(
+            found | {f"context.{n}" for n, a in self.head.context.items() if a.provenance == provenance}
+        )
 
     def _action_attribute(self, name: str, raw: object, path: Path) -> None:
         if not self._known("actions.yaml", path, "attribute", name, self.catalogue.attributes):
             return
-        declared = self.catalogue.attributes[name]
-        try:
-            values.parse_weights(raw) if declared.type == "weights" else values.parse(declared, raw)
-        except ValueError as error:
-            self._report("actions.yaml", path, f"{name}: {error}")
+        self._value("actions.yaml", path, name, self.catalogue.attributes[name], raw)
 
     def _variables(self) -> dict[str, Any]:
-        variables: dict[str, Any] = {f"context.{name}": expressions.STRING for name in CONTEXT_FIELDS}
-        variables |= {f"action.{name}": expressions.STRING for name in ACTION_FIELDS}
+        variables: dict[str, Any] = {
+            f"{prefix}.{name}": expressions.STRING
+            for prefix, names in (
+                ("context", CONTEXT_FIELDS),
+                ("action", ACTION_FIELDS),
+                ("treatment", TREATMENT_FIELDS),
+                ("actor", ACTOR_FIELDS),
+            )
+            for name in names
+        }
+        variables |= {f"context.{name}": expressions.DOUBLE for name in COORDINATES}
         variables |= {f"time.{name}": expressions.INT for name in LOCAL_TIME}
+        variables["time.now"] = expressions.TIMESTAMP
         variables |= {formulas.FEATURE + name: expressions.DOUBLE for name in self.features}
         for prefix, attributes in (
             ("profile", self.profile.attributes),
@@ -239,27 +387,71 @@ class Checker:
     def _rules(self, environment: Environment, candidates: Collection[str]) -> Iterator[CompiledRule]:
         varying = {formulas.FEATURE + name for name in candidates}
         seen: set[str] = set()
-        for stage in STAGES:
-            for index, rule in enumerate(getattr(self.policies, stage)):
-                path = (stage, index)
+        for section in SECTIONS:
+            for index, rule in enumerate(getattr(self.policies, section)):
+                path = (section, index)
                 if rule.name in seen:
                     self._report("policies.yaml", (*path, "name"), f'a rule named "{rule.name}" stands above')
                 seen.add(rule.name)
                 self._scope(rule, (*path, "applies_to"))
-                try:
-                    expression = environment.compile(rule.when)
-                except ExpressionError as error:
-                    self._report("policies.yaml", (*path, "when"), f'rule "{rule.name}": {error}')
-                    continue
-                reads = {name.removeprefix(expressions.KNOWN) for name in expression.reads}
-                per_action = any(name.startswith("action.") or name in varying for name in reads)
-                yield CompiledRule(stage=stage, rule=rule, expression=expression, per_action=per_action)
+                expression: Expression | None = None
+                if (when := getattr(rule, "when", None)) is not None:
+                    try:
+                        expression = environment.compile(when)
+                    except ExpressionError as error:
+                        message = f'rule "{rule.name}": {error}'
+                        self._report("policies.yaml", (*path, "when"), message, error.name)
+                        continue
+                yield CompiledRule(
+                    place=len(seen),
+                    section=section,
+                    rule=rule,
+                    expression=expression,
+                    varies=_varies(expression, varying),
+                )
 
-    def _scope(self, rule: Rule, path: Path) -> None:
-        for index, name in enumerate(rule.applies_to.groups):
-            self._known("policies.yaml", (*path, "groups", index), "group", name, self.catalogue.groups)
-        for index, name in enumerate(rule.applies_to.actions):
-            self._known("policies.yaml", (*path, "actions", index), "action", name, self.catalogue.actions)
+    def _scope(self, rule: Named, path: Path) -> None:
+        scope = rule.applies_to
+        for what, names, known in (
+            ("group", scope.groups, self.catalogue.groups),
+            ("action", scope.actions, self.catalogue.actions),
+            ("treatment", scope.treatments, self._treatments),
+            ("purpose", scope.purposes, self.head.purposes),
+            ("channel", scope.channels, self.head.channels),
+        ):
+            self._all_known("policies.yaml", (*path, f"{what}s"), what, names, known)
+        for index, name in enumerate(scope.purposes):
+            self._use("policies.yaml", (*path, "purposes", index), name, "contact")
+
+    @cached_property
+    def _treatments(self) -> frozenset[str]:
+        actions = self.catalogue.actions.items()
+        return frozenset(f"{action_id}/{name}" for action_id, action in actions for name in action.treatments)
+
+    def _feature_consents(self, found: Mapping[str, Formula]) -> Mapping[str, frozenset[str]]:
+        """Return the purposes whose consent each feature needs; those that need none are left out."""
+        needed: dict[str, frozenset[str]] = {}
+        for name, definition in self.features.items():
+            purpose = None
+            if isinstance(definition, kinds.EventDefinition):
+                purpose = self.events.events[definition.event].consent
+            elif isinstance(definition, kinds.ProfileFeature):
+                purpose = self.profile.attributes[definition.attribute].consent
+            if purpose is not None:
+                needed[name] = frozenset({purpose})
+        for name, formula in found.items():
+            if union := frozenset().union(*(needed.get(read, ()) for read in formulas.inputs(formula))):
+                needed[name] = union
+        return needed
+
+
+def _varies(expression: Expression | None, varying: Collection[str]) -> Varies:
+    reads = {name.removeprefix(expressions.KNOWN) for name in (expression.reads if expression else ())}
+    if any(name.startswith("treatment.") for name in reads):
+        return Varies.BY_TREATMENT
+    if any(name.startswith("action.") or name in varying for name in reads):
+        return Varies.BY_ACTION
+    return Varies.BY_DECISION
 
 
 def _inputs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -31,11 +31,16 @@ _WORDS: dict[str, bool | None] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One parsed file: plain data, and for each path in it the line of its key or item."""
+    """One parsed file: plain data, and for each path in it the line of its key or item.
+
+    ``spans`` are the first and last lines of texts that do not stand on the line of their key.
+    """
 
     file: str
     data: Any
     lines: dict[Path, int]
+    spans: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    rows: Sequence[str] = ()
 
     def line(self, path: Sequence[str | int]) -> int:
         """Return the line of the nearest place; steps of ``path`` that the file lacks are skipped."""
@@ -45,9 +50,16 @@ class Document:
                 place = (*place, step)
         return self.lines.get(place, 1)
 
-    def problem(self, path: Sequence[str | int], message: str) -> Problem:
-        """Locate a message."""
-        return Problem(file=self.file, line=self.line(path), message=message)
+    def problem(self, path: Sequence[str | int], message: str, word: str = "") -> Problem:
+        """Locate a message; ``word`` is what it is about in a text of several lines."""
+        return Problem(file=self.file, line=self._line_of(word, path) or self.line(path), message=message)
+
+    def _line_of(self, word: str, path: Sequence[str | int]) -> int | None:
+        if not word or (span := self.spans.get(tuple(path))) is None:
+            return None
+        whole = re.compile(rf"(?<![\w.]){re.escape(word)}(?![\w.])")
+        rows = enumerate(self.rows[span[0] - 1 : span[1]], start=span[0])
+        return next((line for line, row in rows if whole.search(row)), None)
 
 
 def read(path: FilePath, file: str) -> Document:
@@ -82,7 +94,7 @@ def read(path: FilePath, file: str) -> Document:
     data = {} if node is None else reader.value(node, ())
     if reader.problems:
         raise PlaybookError(reader.problems)
-    return Document(file=file, data=data, lines=reader.lines)
+    return Document(file=file, data=data, lines=reader.lines, spans=reader.spans, rows=text.splitlines())
 
 
 # Without aliases a file has fewer nodes than characters.
@@ -115,6 +127,7 @@ class _Reader:
     def __init__(self, file: str, most_nodes: int) -> None:
         self.file = file
         self.lines: dict[Path, int] = {}
+        self.spans: dict[Path, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self._open: set[int] = set()
         self._nodes_left = most_nodes
@@ -129,6 +142,9 @@ class _Reader:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             self._report(node, f"the tag {tag} is refused: write the value itself")
         if isinstance(node, yaml.ScalarNode):
+            first, last = node.start_mark.line + 1, node.end_mark.line + 1
+            if (first, last) != (self.lines[path], first):
+                self.spans[path] = first, last
             return node.value if node.style else _scalar(node.value)
         if id(node) in self._open:
             self._report(node, "an alias contains itself")

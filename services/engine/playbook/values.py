@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
-from services.engine.playbook.schema import AttributeType
+from services.engine.playbook.schema.attributes import AttributeType
 
 Value = str | int | float | bool
 
@@ -33,6 +34,8 @@ def parse(declared: AttributeType, raw: object) -> Value:
         return raw
     if declared.type in ("string", "enum"):
         return _word(declared, raw)
+    if declared.type == "timestamp":
+        return _instant(raw)
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"must be a number, not {_kind(raw)}")
     if not abs(raw) <= sys.float_info.max:
@@ -61,6 +64,27 @@ def _word(declared: AttributeType, raw: object) -> str:
         # CEL's binding would read the value only up to there.
         raise ValueError("must not contain a null character")
     return raw
+
+
+def _instant(raw: object) -> str:
+    """Return an instant in UTC, the same text for the same instant."""
+    if not isinstance(raw, str):
+        raise ValueError(f"must be a time such as 2026-03-01T10:00:00Z, not {_kind(raw)}")
+    try:
+        moment = datetime.fromisoformat(raw)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in raw or not 1970 <= moment.year < 2200:
+        raise ValueError("must be a time with its offset, such as 2026-03-01T10:00:00Z, from 1970 to 2199")
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def native(declared: AttributeType, value: Value) -> Value | datetime:
+    """Return a checked value as expressions take it: a timestamp as an aware datetime."""
+    if declared.type == "timestamp":
+        return datetime.fromisoformat(str(value))
+    return value
 
 
 def parse_weights(raw: object) -> Mapping[str, float]:

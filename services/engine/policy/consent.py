@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from services.engine.playbook.schema import Action, Treatment
+from services.engine.playbook.schema.catalogue import Action, Treatment
 from services.engine.policy.engagement import Removal
 
 CLASSES_WITHOUT_CONSENT: Final = frozenset({"mandatory", "transactional"})
@@ -21,18 +21,23 @@ class Permission:
     expire_time: datetime | None = None
 
 
-def removal(
-    action: Action,
-    treatment: Treatment,
-    permissions: Mapping[tuple[str, str], Permission],
-    at: datetime,
-) -> Removal | None:
-    """Tell why a treatment may not leave, or None where it may.
+Permissions = Mapping[tuple[str, str], Permission]
+"""The newest consents by (purpose, channel); the channel of a use of data is empty."""
 
-    ``permissions`` is keyed by (purpose, channel); an absent key was never granted. A grant ends at
-    its expiry, which is exclusive.
-    """
+
+def is_granted(permissions: Permissions, purpose: str, channel: str, at: datetime) -> bool:
+    """Tell whether a consent stands: deny by default. A grant ends at its expiry, which is exclusive."""
+    permission = permissions.get((purpose, channel))
+    if permission is None or not permission.granted:
+        return False
+    return permission.expire_time is None or at < permission.expire_time
+
+
+def removal(action: Action, treatment: Treatment, permissions: Permissions, at: datetime) -> Removal | None:
+    """Tell why a treatment may not leave, or None where it may."""
     if action.action_class in CLASSES_WITHOUT_CONSENT:
+        return None
+    if is_granted(permissions, action.purpose, treatment.channel, at):
         return None
     permission = permissions.get((action.purpose, treatment.channel))
     what = f"{action.purpose} on {treatment.channel}"
@@ -40,6 +45,4 @@ def removal(
         return Removal(stage="consent", rule="not_given", text=f"No consent for {what} is on file.")
     if not permission.granted:
         return Removal(stage="consent", rule="refused", text=f"The customer refused {what}.")
-    if permission.expire_time is not None and permission.expire_time <= at:
-        return Removal(stage="consent", rule="expired", text=f"The consent for {what} has expired.")
-    return None
+    return Removal(stage="consent", rule="expired", text=f"The consent for {what} has expired.")

@@ -1,62 +1,83 @@
-"""The engagement policy: eligibility, then applicability, then suitability."""
+"""The engagement policy: eligibility, then applicability, then suitability, then suppression."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
-from services.engine.playbook.expressions import Failed, Missing
-from services.engine.playbook.playbook import CompiledRule, Playbook
+from services.engine.playbook.expressions import Expression, Failed, Missing
+from services.engine.playbook.rules import CompiledRule, Concerning
+from services.engine.playbook.schema.policies import Rule
+from services.engine.policy.verdicts import Verdict, Verdicts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """Why a candidate is out: the stage, the rule's name and a sentence for people."""
+    """Why a candidate is out: the stage, the rule's name, a sentence for people.
+
+    ``condition`` is what decided it, None where no expression did.
+    """
 
     stage: str
     rule: str
     text: str
+    condition: Expression | None = None
 
 
-def removals(
-    playbook: Playbook,
-    action_ids: Sequence[str],
-    values: Mapping[str, Any],
-    action_values: Callable[[str], Mapping[str, Any]],
-) -> dict[str, Removal]:
-    """Return the first rule that removes each action; actions that pass are absent.
+class EngagementPolicy:
+    """Applies the policies of one decision to treatments.
 
-    ``values`` holds the variables of the decision, ``action_values`` adds those of one action; a
-    variable without an entry is missing. A rule that stays undecided for a missing value, or ends
-    in an error, removes. An expression is evaluated once, and once for each
-    action where it reads the action.
+    A permissive rule that stays undecided for a missing value, or ends in an error, removes; such a
+    suppression suppresses. What all treatments of a kind share is asked once. In the control arm
+    ``eligibility_only``, applicability and suitability rules bind only where they are protective.
     """
-    shared = playbook.environment.activation(values, playbook.rule_variables)
-    expressions = {rule.expression for rule in playbook.rules if not rule.per_action}
-    once = {expression: expression.evaluate(shared) for expression in expressions}
-    removed: dict[str, Removal] = {}
-    for action_id in action_ids:
-        group, own, verdicts = playbook.actions[action_id].group, None, dict(once)
-        for rule in playbook.rules:
-            if not rule.concerns(action_id, group):
+
+    def __init__(self, verdicts: Verdicts, arm: str = "") -> None:
+        self._verdicts = verdicts
+        self._is_lenient = arm == "eligibility_only"
+        self._shared: dict[tuple[int, bool], CompiledRule | None] = {}
+
+    def removal(
+        self, concerning: Concerning, action_id: str, treatment_id: str, *, ignores_arms: bool
+    ) -> Removal | None:
+        """Return what removes a treatment first, in the order of the stages and of declaration."""
+        is_lenient = self._is_lenient and not ignores_arms
+        key = (id(concerning.shared), is_lenient)
+        if key not in self._shared:
+            self._shared[key] = self._first(concerning.shared, is_lenient)
+        shared = self._shared[key]
+        before = (rule for rule in concerning.own if shared is None or rule.place < shared.place)
+        found = self._first(before, is_lenient, action_id, treatment_id) or shared
+        if found is None:
+            return None
+        verdict = self._verdicts.of(found, action_id, treatment_id)
+        text = _sentence(found, verdict)
+        return Removal(stage=found.section, rule=found.rule.name, text=text, condition=found.expression)
+
+    def _first(
+        self, rules: Iterable[CompiledRule], is_lenient: bool, action_id: str = "", treatment_id: str = ""
+    ) -> CompiledRule | None:
+        for rule in rules:
+            if is_lenient and rule.section in _LENIENT and not _is_protective(rule):
                 continue
-            if (verdict := verdicts.get(rule.expression)) is None:
-                own = own or playbook.environment.activation(
-                    {**values, **action_values(action_id)}, playbook.rule_variables
-                )
-                verdict = verdicts[rule.expression] = rule.expression.evaluate(own)
-            if verdict is not True:
-                removed[action_id] = Removal(
-                    stage=rule.stage, rule=rule.rule.name, text=_sentence(rule, verdict)
-                )
-                break
-    return removed
+            wanted = rule.section != "suppression"
+            if self._verdicts.of(rule, action_id, treatment_id) is not wanted:
+                return rule
+        return None
 
 
-def _sentence(rule: CompiledRule, verdict: bool | Missing | Failed) -> str:
+_LENIENT: Final = ("applicability", "suitability")
+
+
+def _is_protective(rule: CompiledRule) -> bool:
+    return isinstance(rule.rule, Rule) and rule.rule.protective
+
+
+def _sentence(rule: CompiledRule, verdict: Verdict) -> str:
+    text: str = rule.rule.text
     if isinstance(verdict, Missing):
-        return f"{rule.rule.text} (missing: {verdict.name})"
+        return f"{text} (missing: {verdict.name})"
     if isinstance(verdict, Failed):
-        return f"{rule.rule.text} (the rule failed: {verdict.message})"
-    return rule.rule.text
+        return f"{text} (the rule failed: {verdict.message})"
+    return text

@@ -79,7 +79,8 @@ class SqliteEvents:
                 return Snapshot(History(()), newest)
             if (history := self._cache.get(customer_id, own)) is None:
                 rows = self._database.read.execute(_HISTORY, (customer_id, own)).fetchall()
-                history = History(_events(rows))
+                with sqlite.parsing(self._database.path):
+                    history = History(_events(rows))
                 self._cache.put(customer_id, own, history, len(rows))
             return Snapshot(history, newest)
 
@@ -93,7 +94,7 @@ class SqliteEvents:
     def _translating(self) -> Iterator[None]:
         try:
             yield
-        except sqlite.StoreUnavailable as error:
+        except (sqlite.StoreUnavailable, sqlite3.Error) as error:
             raise StoreUnavailable(f"the event store cannot be used: {error}") from error
         except sqlite.WriteQueueFull as error:
             raise StoreOverloaded("the queue to the event store is full") from error

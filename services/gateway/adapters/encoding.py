@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 
-from google.protobuf.struct_pb2 import Value
-from google.protobuf.timestamp_pb2 import Timestamp
+import numpy as np
 from tact.decision.v1 import decision_service_pb2 as decision_pb
 from tact.log.v1 import decision_record_pb2 as log_pb
+from tact.profile.v1 import profile_service_pb2 as profile_pb
 
-from services.engine.instants import microseconds
-from services.engine.playbook.playbook import DO_NOTHING
+from services.engine.features.feature_set import FeatureSet
+from services.engine.playbook.expressions import Failed, Missing
+from services.engine.playbook.playbook import DO_NOTHING, Playbook
+from services.engine.policy.verdicts import Verdict
 from services.engine.trace.reasons import Reason
-from services.gateway.domain.decision import Chosen, Decision, Fate
+from services.gateway.adapters.explanation import explanation
+from services.gateway.adapters.messages import money, record_of, timestamp, value_of
+from services.gateway.domain.decision import Chosen, Decision
+from services.gateway.domain.knowledge import Features, Profile
 from services.gateway.ports import Encoded
 
 _MICROS = 1_000_000
@@ -23,54 +28,115 @@ _MICROS = 1_000_000
 class ProtoEncoder:
     """Encodes for one request as it was received."""
 
-    def __init__(self, request: decision_pb.DecideRequest, caller: str) -> None:
+    def __init__(
+        self, request: decision_pb.DecideRequest, caller: str, playbook: Playbook, features: FeatureSet
+    ) -> None:
         self._request = request
         self._caller = caller
+        self._playbook = playbook
+        self._features = features
 
     def encode(self, decision: Decision, record_time: datetime) -> Encoded:
         """Encode the answer and its log record, once with and once without the optional trace."""
-        response = _response(decision)
+        response = response_of(decision)
         record = log_pb.DecisionRecord(
             caller=self._caller,
-            request=self._request,
+            request=self._logged_request(),
             response=response,
             record_time=timestamp(record_time),
             schema_fingerprint=decision.schema_fingerprint,
             customer_vector=decision.customer_vector,
-            candidates=_candidate_records(decision),
+            candidates=self._candidates(decision),
         )
+        if decision.situation is not None:
+            self._note(record, decision)
         plain = record.SerializeToString()
         if not decision.checked.request.include_explanation:
             return Encoded(response=response, record=plain, without_trace=plain)
-        response.explanation.CopyFrom(_explanation(decision))
+        response.explanation.CopyFrom(explanation(decision, self._playbook))
         record.response.explanation.CopyFrom(response.explanation)
         return Encoded(response=response, record=record.SerializeToString(), without_trace=plain)
 
     def response(self, record: bytes) -> decision_pb.DecideResponse:
-        """Return the answer that a record holds."""
-        return log_pb.DecisionRecord.FromString(record).response
+        """Return the answer that a record holds; raises the ``Fault`` of ``record_of``."""
+        return record_of(record).response
+
+    def _logged_request(self) -> decision_pb.DecideRequest:
+        """Return the request without what is borrowed."""
+        attributes = self._request.context.attributes
+        borrowed = [name for name in attributes if f"context.{name}" in self._playbook.borrowed]
+        if not borrowed:
+            return self._request
+        request = decision_pb.DecideRequest()
+        request.CopyFrom(self._request)
+        for name in borrowed:
+            del request.context.attributes[name]
+        return request
+
+    def _note(self, record: log_pb.DecisionRecord, decision: Decision) -> None:
+        """Write down what the decision rests on, so that it can be made again."""
+        situation = decision.situation
+        if situation is None:
+            return
+        record.control_arm_share = situation.arm_share
+        record.profile.CopyFrom(_known_profile(situation.profile, self._playbook))
+        if (features := situation.features) is not None:
+            names = self._features.customer_names
+            record.feature_vector = _vector(features.customer.get(name, math.nan) for name in names)
+            record.feature_ages = _vector(features.ages.get(name, math.nan) for name in names)
+            record.feature_time.CopyFrom(timestamp(features.as_of))
+            record.feature_fingerprint = self._features.served_fingerprint
+        for (condition, action_id, treatment_id), verdict in sorted(situation.verdicts.borrowed.items()):
+            record.withheld.add(
+                condition=condition,
+                action_id=action_id,
+                treatment_id=treatment_id,
+                verdict=_verdict(verdict),
+                missing_name=verdict.name if isinstance(verdict, Missing) else "",
+            )
+
+    def _candidates(self, decision: Decision) -> Iterator[log_pb.CandidateRecord]:
+        features = None if decision.situation is None else decision.situation.features
+        seen: set[str] = set()
+        for fate in decision.fates:
+            removal, candidate = fate.removal, fate.candidate
+            row = b""
+            if features is not None and fate.action_id not in seen:
+                row = self._row(features, fate.action_id)
+            seen.add(fate.action_id)
+            yield log_pb.CandidateRecord(
+                action_id=fate.action_id,
+                treatment_id=fate.treatment_id,
+                removed_stage="" if removal is None else removal.stage,
+                removed_rule="" if removal is None else removal.rule,
+                candidate_vector=fate.vector,
+                propensity=fate.propensity,
+                priority=None if candidate is None else candidate.priority_in(decision.arm),
+                rank_one_probability=decision.conclusion.rank_one_probability(*fate.key),
+                feature_row=row,
+                prior=fate.prior,
+            )
+        yield log_pb.CandidateRecord(
+            action_id=DO_NOTHING,
+            priority=decision.threshold_micros / _MICROS,
+            rank_one_probability=decision.conclusion.rank_one_probability(DO_NOTHING, ""),
+        )
+
+    def _row(self, features: Features, action_id: str) -> bytes:
+        served = features.candidates.get(action_id, {})
+        return _vector(served.get(name, math.nan) for name in self._features.candidate_names)
 
 
-def timestamp(moment: datetime) -> Timestamp:
-    """Convert an aware datetime, exact to the microsecond."""
-    micros = microseconds(moment)
-    return Timestamp(seconds=micros // _MICROS, nanos=micros % _MICROS * 1000)
-
-
-def plain(value: Value) -> object:
-    """Return a value of JSON as a value of Python; None where it is null or nothing."""
-    kind = value.WhichOneof("kind")
-    return None if kind in (None, "null_value") else getattr(value, kind)
-
-
-def _response(decision: Decision) -> decision_pb.DecideResponse:
+def response_of(decision: Decision) -> decision_pb.DecideResponse:
+    """Return the answer, without an explanation."""
     request = decision.checked.request
+    features = None if decision.situation is None else decision.situation.features
     response = decision_pb.DecideResponse(
         decision_id=request.decision_id,
         request_id=request.request_id,
         customer_id=decision.customer_id,
         actions=[_action(decision, rank, chosen) for rank, chosen in enumerate(decision.actions, start=1)],
-        reasons=_reasons(decision.reasons),
+        reasons=_reasons(decision.conclusion.reasons),
         playbook_version=decision.playbook_version,
         model_version=decision.model_version,
         feature_set_version=decision.feature_set_version,
@@ -84,7 +150,8 @@ def _response(decision: Decision) -> decision_pb.DecideResponse:
             for lost in decision.degradations
         ],
         decision_time=timestamp(decision.checked.decision_time),
-        as_of_sequence=0 if decision.features is None else decision.features.sequence,
+        as_of_sequence=0 if features is None else features.sequence,
+        control_arm=decision.arm,
     )
     for stage, duration in decision.timings.items():
         response.timings.add(stage=stage).duration.FromTimedelta(duration)
@@ -93,86 +160,55 @@ def _response(decision: Decision) -> decision_pb.DecideResponse:
 
 
 def _action(decision: Decision, rank: int, chosen: Chosen) -> decision_pb.RankedAction:
-    fate = chosen.fate
-    candidate = fate.candidate
+    fate, place = chosen.fate, chosen.place
     return decision_pb.RankedAction(
         rank=rank,
         action_id=fate.action_id,
         treatment_id=fate.treatment_id,
         channel=fate.treatment.channel,
-        device=chosen.device,
-        not_before_time=timestamp(chosen.not_before),
-        expire_time=None if chosen.expires is None else timestamp(chosen.expires),
-        propensity=None if candidate is None else candidate.propensity,
-        value=_money(fate.action.value, decision.currency),
-        cost=_money(fate.treatment.cost, decision.currency),
-        priority=None if candidate is None else candidate.priority,
-        selection_probability=1.0,
+        device=place.device,
+        not_before_time=timestamp(place.not_before),
+        expire_time=None if place.expires is None else timestamp(place.expires),
+        propensity=chosen.candidate.propensity,
+        value=money(fate.action.value, decision.currency),
+        cost=money(fate.treatment.cost, decision.currency),
+        priority=chosen.priority,
+        selection_probability=chosen.selection_probability,
         reasons=_reasons(chosen.reasons),
-        content=dict(fate.treatment.content),
+        content=dict(fate.content),
+        recipient=decision_pb.Recipient.Value(f"RECIPIENT_{fate.recipient.upper()}"),
+        bundle=chosen.bundle,
     )
 
 
-def _candidate_records(decision: Decision) -> Iterable[log_pb.CandidateRecord]:
-    for fate in decision.fates:
-        removal, candidate = fate.removal, fate.candidate
-        yield log_pb.CandidateRecord(
-            action_id=fate.action_id,
-            treatment_id=fate.treatment_id,
-            removed_stage="" if removal is None else removal.stage,
-            removed_rule="" if removal is None else removal.rule,
-            candidate_vector=fate.vector,
-            propensity=None if candidate is None else candidate.propensity,
-            priority=None if candidate is None else candidate.priority,
-            rank_one_probability=1.0 if fate.rank == 1 and decision.actions else 0.0,
-        )
-    yield log_pb.CandidateRecord(
-        action_id=DO_NOTHING,
-        priority=decision.threshold_micros / _MICROS,
-        rank_one_probability=0.0 if decision.actions else 1.0,
-    )
+def _known_profile(profile: Profile, playbook: Playbook) -> log_pb.KnownProfile:
+    known = log_pb.KnownProfile()
+    for name, value in profile.attributes.items():
+        if f"profile.{name}" in playbook.borrowed:
+            continue
+        attribute = known.attributes[name]
+        attribute.value.CopyFrom(value_of(value))
+        if (origin := profile.origins.get(name)) is not None:
+            attribute.record_time.CopyFrom(timestamp(origin.record_time))
+            attribute.source = origin.source
+    for (purpose, channel), permission in profile.permissions.items():
+        state = profile_pb.CONSENT_STATE_GRANTED if permission.granted else profile_pb.CONSENT_STATE_DENIED
+        consent = known.consents.add(purpose=purpose, channel=channel, state=state)
+        if permission.expire_time is not None:
+            consent.expire_time.CopyFrom(timestamp(permission.expire_time))
+    return known
 
 
-def _explanation(decision: Decision) -> decision_pb.Explanation:
-    explanation = decision_pb.Explanation(
-        candidates=[_trace(decision, fate) for fate in decision.fates],
-        time_zone=decision.time_zone,
-        time_zone_source=decision.time_zone_source,
-    )
-    explanation.candidates.add(
-        action_id=DO_NOTHING,
-        priority=decision.threshold_micros / _MICROS,
-        value=_money(0, decision.currency),
-        cost=_money(0, decision.currency),
-    )
-    if (features := decision.features) is not None:
-        since_read = decision.checked.decision_time - features.as_of
-        for name, value in features.customer.items():
-            trace = explanation.features.add(name=name, value=None if math.isnan(value) else value)
-            if not math.isnan(age := features.ages.get(name, math.nan)):
-                trace.age.FromTimedelta(timedelta(seconds=age) + since_read)
-    return explanation
+def _verdict(verdict: Verdict) -> log_pb.Verdict.ValueType:
+    if isinstance(verdict, Missing):
+        return log_pb.VERDICT_MISSING
+    if isinstance(verdict, Failed):
+        return log_pb.VERDICT_FAILED
+    return log_pb.VERDICT_TRUE if verdict else log_pb.VERDICT_FALSE
 
 
-def _trace(decision: Decision, fate: Fate) -> decision_pb.CandidateTrace:
-    removal, candidate = fate.removal, fate.candidate
-    return decision_pb.CandidateTrace(
-        action_id=fate.action_id,
-        treatment_id=fate.treatment_id,
-        channel=fate.treatment.channel,
-        removed_stage="" if removal is None else removal.stage,
-        removed_rule="" if removal is None else removal.rule,
-        removed_text="" if removal is None else removal.text,
-        propensity=None if candidate is None else candidate.propensity,
-        value=_money(fate.action.value, decision.currency),
-        cost=_money(fate.treatment.cost, decision.currency),
-        priority=None if candidate is None else candidate.priority,
-        rank=fate.rank if decision.actions else 0,
-    )
-
-
-def _money(micros: int, currency: str) -> decision_pb.Money:
-    return decision_pb.Money(micros=micros, currency=currency)
+def _vector(numbers: Iterable[float]) -> bytes:
+    return np.fromiter(numbers, dtype="<f8").tobytes()
 
 
 def _reasons(reasons: Iterable[Reason]) -> list[decision_pb.Reason]:

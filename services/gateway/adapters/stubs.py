@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, cast
 
 import grpc
 import numpy as np
@@ -15,14 +15,21 @@ from tact.features.v1 import feature_service_pb2 as features_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 from tact.scoring.v1 import scoring_service_pb2 as scoring_pb
 
-from services.chassis.clients import Stub, UnaryCall
+from services.chassis.clients import OUT_OF_REACH, Stub, UnaryCall
 from services.chassis.faults import error_info, reason_name
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
-from services.engine.policy.consent import Permission
-from services.gateway.adapters.encoding import plain, timestamp
-from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
+from services.gateway.adapters.messages import origin, permission, plain, timestamp
+from services.gateway.domain.knowledge import (
+    Cause,
+    Features,
+    Model,
+    Profile,
+    Scores,
+    Unavailable,
+    Vector,
+)
 from services.gateway.domain.request import CustomerKey
 
 _MOST_SECONDS: Final = 1e10
@@ -57,7 +64,8 @@ class StubProfiles:
                 found=profile.found,
                 customer_id=profile.customer_id,
                 attributes=dict(self._attributes(profile)),
-                permissions={(c.purpose, c.channel): _permission(c) for c in profile.consents},
+                origins={name: origin(attribute) for name, attribute in profile.attributes.items()},
+                permissions={(c.purpose, c.channel): permission(c) for c in profile.consents},
             )
 
     def _attributes(self, profile: profile_pb.Profile) -> Iterator[tuple[str, values.Value]]:
@@ -79,23 +87,18 @@ class StubFeatures:
         self._playbook = playbook
         self._features = features
 
+    async def reach(self, timeout: float) -> None:
+        """Read no customers."""
+        await self._results([], 0, timeout)
+
     async def read(
         self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
     ) -> Features:
         """Read one customer's features."""
-        request = features_pb.BatchGetFeaturesRequest(
-            customers=[
-                features_pb.FeatureKey(
-                    customer_id=customer_id, as_of_time=timestamp(as_of), action_ids=action_ids
-                )
-            ],
-            playbook_version=self._playbook.version,
-            min_sequence=min_sequence,
+        key = features_pb.FeatureKey(
+            customer_id=customer_id, as_of_time=timestamp(as_of), action_ids=action_ids
         )
-        response = await _call(self._stub.BatchGetFeatures, request, timeout)
-        if response.schema_fingerprint != self._features.served_fingerprint:
-            raise Unavailable(Cause.MISMATCH, "features has another layout of vectors")
-        vectors = _only(response.results).vectors
+        vectors = _only(await self._results([key], min_sequence, timeout)).vectors
         names, per_action = self._features.customer_names, self._features.candidate_names
         with _legible("features"):
             rows = _numbers(vectors.candidate_vectors).reshape(len(action_ids), len(per_action))
@@ -109,6 +112,17 @@ class StubFeatures:
                     for action_id, row in zip(action_ids, rows.tolist(), strict=True)
                 },
             )
+
+    async def _results(
+        self, keys: Sequence[features_pb.FeatureKey], min_sequence: int, timeout: float
+    ) -> Sequence[Any]:
+        request = features_pb.BatchGetFeaturesRequest(
+            customers=keys, playbook_version=self._playbook.version, min_sequence=min_sequence
+        )
+        response = await _call(self._stub.BatchGetFeatures, request, timeout)
+        if response.schema_fingerprint != self._features.served_fingerprint:
+            raise Unavailable(Cause.MISMATCH, "features has another layout of vectors")
+        return cast("Sequence[Any]", response.results)
 
 
 class StubScorer:
@@ -133,13 +147,7 @@ class StubScorer:
     async def score(self, fingerprint: str, customer: Vector, candidates: Vector, timeout: float) -> Scores:
         """Score the candidates of one decision."""
         request = scoring_pb.BatchScoreRequest(
-            items=[
-                scoring_pb.ScoreItem(
-                    customer_vector=customer.astype("<f8").tobytes(),
-                    candidate_vectors=candidates.astype("<f8").tobytes(),
-                    candidates=len(candidates),
-                )
-            ],
+            items=[_item(customer, candidates)],
             schema_fingerprint=fingerprint,
         )
         response = await _call(self._stub.BatchScore, request, timeout)
@@ -147,6 +155,32 @@ class StubScorer:
         if len(propensities) != len(candidates) or not all(0.0 <= p <= 1.0 for p in propensities):
             raise Unavailable(Cause.ERROR, "scoring answered with something that is no score")
         return Scores(propensities=propensities, model_version=response.model_version)
+
+    async def contributions(
+        self, model: Model, customer: Vector, candidates: Vector, timeout: float
+    ) -> Vector:
+        """Ask what made the scores of the candidates of one decision."""
+        request = scoring_pb.ExplainScoresRequest(
+            items=[_item(customer, candidates)],
+            schema_fingerprint=model.fingerprint,
+            model_version=model.version,
+        )
+        response = await _call(self._stub.ExplainScores, request, timeout)
+        if response.model_version != model.version:
+            raise Unavailable(Cause.MISMATCH, "scoring explained another model")
+        with _legible("scoring"):
+            amounts = _numbers(_only(response.results).contributions.contributions)
+            if np.isnan(amounts).any():
+                raise ValueError("a contribution is a number")
+            return amounts.reshape(len(candidates), len(model.layout) + 1)
+
+
+def _item(customer: Vector, candidates: Vector) -> scoring_pb.ScoreItem:
+    return scoring_pb.ScoreItem(
+        customer_vector=customer.astype("<f8").tobytes(),
+        candidate_vectors=candidates.astype("<f8").tobytes(),
+        candidates=len(candidates),
+    )
 
 
 async def _call(rpc: UnaryCall, request: Any, timeout: float) -> Any:
@@ -159,7 +193,7 @@ async def _call(rpc: UnaryCall, request: Any, timeout: float) -> Any:
         code = error.code()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise Unavailable(Cause.TIMEOUT, "no answer in time") from None
-        if code is grpc.StatusCode.UNAVAILABLE:
+        if code in OUT_OF_REACH:
             raise Unavailable(Cause.UNAVAILABLE, "out of reach" if info is None else info.reason) from None
         raise Unavailable(Cause.ERROR, code.name if info is None else info.reason) from None
 
@@ -187,13 +221,6 @@ def _legible(source: str) -> Iterator[None]:
         yield
     except (ValueError, OverflowError) as error:
         raise Unavailable(Cause.ERROR, f"{source} answered with something unreadable") from error
-
-
-def _permission(consent: profile_pb.Consent) -> Permission:
-    return Permission(
-        granted=consent.state == profile_pb.CONSENT_STATE_GRANTED,
-        expire_time=consent.expire_time.ToDatetime(UTC) if consent.HasField("expire_time") else None,
-    )
 
 
 def _key(key: CustomerKey) -> profile_pb.CustomerKey:

@@ -2,86 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from services.engine.arbitration.arbitrate import Candidate, arbitrate
+from services.engine import instants
+from services.engine.arbitration.candidates import Candidate, preferred
+from services.engine.arbitration.draw import draw_of
+from services.engine.arbitration.nearest import NearestChange, nearest_change
+from services.engine.arbitration.slate import Ranked, Slate, slate
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.schema.policies import Lever, Weight
+from services.engine.policy import consent
 from services.engine.policy.engagement import Removal
 from services.engine.trace import reasons
 from services.engine.trace.reasons import Reason
-from services.gateway.domain.decision import Chosen, Decision, Fate
-from services.gateway.domain.knowledge import Cause, Degradation, Model, ServedBy, Source
+from services.gateway.domain.decision import Chosen, Conclusion, Decision, Factor, Fate
+from services.gateway.domain.funnel import concerning
+from services.gateway.domain.knowledge import Cause, Degradation, ServedBy, Source
 from services.gateway.domain.request import Checked
+from services.gateway.domain.situation import Situation
 
 Propensity = Callable[[Fate], float | None]
 
 UNKNOWN_CUSTOMER = Reason(code="UNKNOWN_CUSTOMER", text="This customer is not on file.")
 UNRESOLVED = Reason(code="DEGRADED", text="Who this is cannot be told while profiles are out of reach.")
 NOT_LOGGED = Reason(code="NOT_LOGGED", text="The decision could not be logged, so no action may leave.")
+_MICROS = 1e6
+_LARGEST_FACTOR = 1e15
 
 
-def assign(fates: Sequence[Fate], propensity: Propensity) -> None:
+def assign(
+    playbook: Playbook, fates: Sequence[Fate], situation: Situation, checked: Checked, propensity: Propensity
+) -> None:
     """Make a candidate of every fate that remains.
 
-    A standard action without a propensity is removed: its worth cannot be told.
+    A standard or default action without a propensity is removed: its worth cannot be told. So is one
+    whose propensity lies below the least that the playbook asks for, and what a lever of 0 vetoes.
     """
     for fate in fates:
         if fate.removal is not None:
             continue
-        known = propensity(fate)
-        if known is None and fate.action.action_class == "standard":
-            text = "Scoring is away and no base rate is known, so only messages that must go may go."
-            fate.removal = Removal(stage="score", rule="no_propensity", text=text)
-            continue
-        fate.candidate = Candidate(
-            action_id=fate.action_id,
-            treatment_id=fate.treatment_id,
-            mandatory=fate.action.action_class == "mandatory",
-            propensity=known,
-            value_micros=fate.action.value,
-            cost_micros=fate.treatment.cost,
-        )
+        fate.propensity = propensity(fate)
+        fate.factors = tuple(_factors(playbook, fate, situation))
+        fate.removal = _improbable(playbook, fate) or _vetoed(fate, situation)
+        if fate.removal is None and fate.place is not None:
+            fate.candidate = _candidate(playbook, fate, situation, checked)
 
 
-def choose(playbook: Playbook, fates: Sequence[Fate], limit: int) -> tuple[list[Fate], Candidate | None]:
-    """Rank the candidates; return the chosen fates in order and what doing nothing beat, if any."""
-    by_candidate = {id(fate.candidate): fate for fate in fates if fate.candidate is not None}
+def conclude(
+    playbook: Playbook, fates: Sequence[Fate], situation: Situation, checked: Checked, from_prior: bool
+) -> Conclusion:
+    """Rank the candidates; set the rank of those chosen."""
+    head = playbook.head
     candidates = [fate.candidate for fate in fates if fate.candidate is not None]
-    slate = arbitrate(candidates, playbook.head.threshold, limit)
-    chosen = [by_candidate[id(candidate)] for candidate in slate.ranked]
-    for rank, fate in enumerate(chosen, start=1):
+    chosen = slate(
+        candidates,
+        threshold_micros=head.threshold,
+        limit=checked.limit,
+        limits=head.slate,
+        bundles={name: bundle.actions for name, bundle in playbook.catalogue.bundles.items()},
+        exploration=head.exploration,
+        arm=situation.arm,
+        draw=draw_of(checked.request.decision_id),
+    )
+    owners = {fate.key: fate for fate in fates}
+    actions = []
+    for rank, ranked in enumerate(chosen.ranked, start=1):
+        fate = owners[ranked.candidate.place]
         fate.rank = rank
-    return chosen, slate.beaten
-
-
-def place(
-    playbook: Playbook, checked: Checked, chosen: Sequence[Fate], model: Model | None, from_prior: bool
-) -> list[Chosen]:
-    """Give each chosen action its device, its time and its reasons."""
-    context = checked.request.context
-    return [
-        Chosen(
-            fate=fate,
-            device=context.device if context.channel == fate.treatment.channel else "",
-            not_before=checked.decision_time,
-            expires=playbook.validity[fate.action_id][1],
-            reasons=reasons.for_action(
-                candidate,
-                None if model is None else model.prior(fate.action.group),
-                from_prior,
-                playbook.head.currency,
-            ),
-        )
-        for fate in chosen
-        if (candidate := fate.candidate) is not None
-    ]
-
-
-def silence(playbook: Playbook, fates: Sequence[Fate], beaten: Candidate | None) -> list[Reason]:
-    """Say why there is no action."""
-    removed = [fate.removal for fate in fates if fate.removal is not None]
-    return reasons.for_silence(removed, beaten, playbook.head.threshold, playbook.head.currency)
+        actions.append(_chosen(playbook, fate, ranked, situation, from_prior))
+    return Conclusion(
+        actions=actions,
+        reasons=[] if actions else _silence(playbook, fates, chosen, situation),
+        rank_one=chosen.rank_one,
+    )
 
 
 def silenced(decision: Decision, detail: str) -> Decision:
@@ -89,8 +84,143 @@ def silenced(decision: Decision, detail: str) -> Decision:
     lost = Degradation(source=Source.DECISION_LOG, cause=Cause.UNAVAILABLE, detail=detail)
     return replace(
         decision,
-        actions=[],
-        reasons=[NOT_LOGGED],
+        conclusion=replace(decision.conclusion, actions=[], reasons=[NOT_LOGGED]),
         served_by=ServedBy.NOTHING,
         degradations=[*decision.degradations, lost],
     )
+
+
+def _improbable(playbook: Playbook, fate: Fate) -> Removal | None:
+    if fate.needs_no_consent:
+        return None
+    if (propensity := fate.propensity) is None:
+        text = "Scoring is away and no base rate is known, so only messages that must go may go."
+        return Removal(stage="score", rule="no_propensity", text=text)
+    own = fate.action.minimum_propensity
+    least = playbook.head.minimum_propensity if own is None else own
+    if propensity >= least:
+        return None
+    text = f"The chance of success is estimated at {propensity:.1%}, less than the least of {least:.1%}."
+    return Removal(stage="arbitration", rule="minimum_propensity", text=text)
+
+
+def _vetoed(fate: Fate, situation: Situation) -> Removal | None:
+    """Remove what a lever of 0 is about, except where the control arm knows no levers."""
+    if situation.arm == "no_levers" and not fate.needs_no_consent:
+        return None
+    for factor in fate.factors:
+        if factor.kind == "lever" and factor.amount == 0.0:
+            return Removal(stage="veto", rule=factor.name, text=factor.text)
+    return None
+
+
+def _factors(playbook: Playbook, fate: Fate, situation: Situation) -> Iterator[Factor]:
+    for rule in concerning(playbook, fate).others:
+        statement = rule.rule
+        if isinstance(statement, Weight) and situation.verdicts.of(rule, *fate.key) is True:
+            yield Factor(
+                kind="weight",
+                name=statement.name,
+                text=statement.text,
+                amount=statement.factor,
+                condition=rule.expression,
+            )
+        elif isinstance(statement, Lever):
+            yield Factor(kind="lever", name=statement.name, text=statement.text, amount=statement.factor)
+    for name, expected in fate.action.measures.items():
+        measure = playbook.head.measures[name]
+        if measure.worth:
+            text = f"Expected {name} of {expected:g}, each worth {measure.worth / _MICROS:,.2f}."
+            amount = round(expected * measure.worth) / _MICROS
+            yield Factor(kind="measure", name=name, text=text, amount=amount)
+
+
+def _candidate(playbook: Playbook, fate: Fate, situation: Situation, checked: Checked) -> Candidate:
+    channel = playbook.head.channels[fate.treatment.channel]
+    measures = playbook.head.measures
+    at, permissions = checked.decision_time, situation.profile.permissions
+    return Candidate(
+        action_id=fate.action_id,
+        treatment_id=fate.treatment_id,
+        group=fate.action.group,
+        channel=fate.treatment.channel,
+        action_class=fate.action.action_class,
+        propensity=fate.propensity,
+        value_micros=fate.action.value,
+        cost_micros=fate.treatment.cost,
+        measures_micros=sum(
+            round(expected * measures[name].worth) for name, expected in fate.action.measures.items()
+        ),
+        weight=_product(fate, "weight"),
+        lever=_product(fate, "lever"),
+        consented=consent.is_granted(permissions, fate.action.purpose, fate.treatment.channel, at),
+        urgent=fate.action.urgent,
+        delay_seconds=math.inf if channel.delay is None else channel.delay.total_seconds(),
+        not_before=0 if fate.place is None else instants.microseconds(fate.place.not_before),
+    )
+
+
+def _product(fate: Fate, kind: str) -> float:
+    """Multiply the factors of a kind; bounded, so that worth stays finite."""
+    return min(math.prod(factor.amount for factor in fate.factors if factor.kind == kind), _LARGEST_FACTOR)
+
+
+def _chosen(playbook: Playbook, fate: Fate, ranked: Ranked, situation: Situation, from_prior: bool) -> Chosen:
+    if fate.place is None:
+        raise ValueError("only what has a place is ranked")
+    return Chosen(
+        fate=fate,
+        candidate=ranked.candidate,
+        place=fate.place,
+        priority=ranked.priority,
+        selection_probability=ranked.selection_probability,
+        bundle=ranked.bundle,
+        reasons=reasons.for_action(
+            ranked,
+            why=fate.why,
+            prior=fate.prior,
+            from_prior=from_prior,
+            currency=playbook.head.currency,
+            factors=[
+                (f.kind, f.text) for f in fate.factors if f.amount != (0.0 if f.kind == "measure" else 1.0)
+            ],
+            moved_by=[_name_of_mover(playbook, name) for name in fate.place.moved_by],
+            bundle=playbook.catalogue.bundles[ranked.bundle].text if ranked.bundle else "",
+            arm="" if fate.needs_no_consent else situation.arm,
+        ),
+    )
+
+
+def _name_of_mover(playbook: Playbook, name: str) -> str:
+    """Return the sentence of what moved an action to later."""
+    for rule in (*playbook.policies.quiet_hours, *playbook.policies.preferred_hours):
+        if rule.name == name:
+            return rule.text
+    return "It waits for a device that it fits."
+
+
+def _silence(playbook: Playbook, fates: Sequence[Fate], chosen: Slate, situation: Situation) -> list[Reason]:
+    removed = [fate.removal for fate in fates if fate.removal is not None]
+    return reasons.for_silence(
+        removed, chosen, playbook.head.threshold, playbook.head.currency, situation.arm
+    )
+
+
+def nearest(playbook: Playbook, decision: Decision) -> tuple[Candidate, NearestChange] | None:
+    """Find the runner-up and what would have made it win, where worth alone decided."""
+    if decision.arm or playbook.head.exploration is not None or decision.situation is None:
+        return None
+    winner = decision.actions[0].candidate if decision.actions else None
+    if winner is not None and winner.action_class in ("mandatory", "default"):
+        return None
+    rivals = [
+        candidate
+        for candidate in preferred((fate.candidate for fate in decision.fates if fate.candidate), "")
+        if candidate.action_class in ("standard", "transactional")
+        and candidate.priority is not None
+        and (winner is None or candidate.action_id != winner.action_id)
+    ]
+    if not rivals:
+        return None
+    runner_up = min(rivals, key=lambda rival: (-(rival.priority or 0.0), *rival.place))
+    return runner_up, nearest_change(winner, runner_up, playbook.head.threshold)

@@ -67,12 +67,21 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """When a value became known, and from whom."""
+
+    record_time: datetime
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is on file; ``permissions`` by (purpose, channel)."""
+    """What is on file; ``permissions`` by (purpose, channel), ``origins`` by attribute."""
 
     found: bool = True
     customer_id: str = ""
     attributes: Mapping[str, Value] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
     permissions: Mapping[tuple[str, str], Permission] = field(default_factory=dict)
 
 

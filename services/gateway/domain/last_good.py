@@ -27,10 +27,12 @@ class LastGood:
         A dry run may ask for a time to come; what it reads would stand in the way of what is read
         until then, and is not kept.
         """
-        if features.as_of > now + LIVE_TOLERANCE:
+        latest = now + LIVE_TOLERANCE
+        if features.as_of > latest:
             return
         known = self._features.get(customer_id)
-        if known is None or known.as_of <= features.as_of:
+        # What is of the future was kept before the clock went back.
+        if known is None or known.as_of <= features.as_of or known.as_of > latest:
             self._features[customer_id] = features
         self._features.move_to_end(customer_id)
         if len(self._features) > self._capacity:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -12,13 +12,14 @@ Verdict = Literal["accepted", "duplicate", "reused", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeReport:
-    """One outcome; ``kind`` is the name of the enum value without prefix."""
+    """One outcome; ``kind`` is the name of the enum value without prefix, ``measures`` are by name."""
 
     outcome_id: str
     decision_id: str
     rank: int
     kind: str
     outcome_time: datetime
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def settle(

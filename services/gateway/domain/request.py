@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from services.engine import instants
 from services.engine.playbook import values
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.playbook import Playbook
+from services.engine.playbook.references import CONTEXT_FIELDS
 from services.engine.playbook.values import Value
 from services.engine.violations import LONGEST_ID, InvalidRequest, Violation, check_text
 
@@ -24,6 +26,7 @@ REPEAT_WINDOW: Final = timedelta(hours=24)
 MOST_NAMES: Final = 1_000
 
 _MOST_SUGGESTIONS: Final = 20
+_COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _DECISIONS: Final = uuid.UUID("8f0f5bb8-3f0e-5b7a-9d55-6c1f3c6f9a51")
 
 
@@ -44,7 +47,21 @@ class Context:
     device: str = ""
     intent: str = ""
     time_zone: str = ""
+    conversation_id: str = ""
+    country: str = ""
+    region: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts on the advice where that is not the customer; empty words are unknown."""
+
+    id: str
+    device: str = ""
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +85,7 @@ class DecisionRequest:
     include_explanation: bool
     decision_time: datetime | None
     min_sequence: int
+    actor: Actor | None = None
     violations: tuple[Violation, ...] = ()
 
 
@@ -81,6 +99,7 @@ class Checked:
     limit: int
     context: Mapping[str, Value]
     zone: ZoneInfo | None
+    actor_zone: ZoneInfo | None = None
 
 
 def decision_id(caller: str, live: bool, request_id: str) -> str:
@@ -122,9 +141,12 @@ def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checke
     elif request.live and abs(decision_time - now) > LIVE_TOLERANCE:
         violations.append(Violation("decision_time", "must lie within 5 s of now where mode is LIVE"))
     context = _check_context(request.context, playbook, violations)
-    zone = instants.time_zone(request.context.time_zone)
-    if request.context.time_zone and zone is None:
-        violations.append(Violation("context.time_zone", "is no IANA time zone"))
+    zone = _check_zone("context.time_zone", request.context.time_zone, violations)
+    actor_zone = None
+    if (actor := request.actor) is not None:
+        check_text("actor.id", actor.id, violations, least=1, most=LONGEST_ID)
+        check_text("actor.device", actor.device, violations, least=0, most=LONGEST_ID)
+        actor_zone = _check_zone("actor.time_zone", actor.time_zone, violations)
     if violations or request.customer is None:
         raise InvalidRequest(*violations)
     return Checked(
@@ -134,16 +156,15 @@ def check(request: DecisionRequest, playbook: Playbook, now: datetime) -> Checke
         limit=request.max_actions or 1,
         context=context,
         zone=zone,
+        actor_zone=actor_zone,
     )
 
 
-def zone_of(checked: Checked, attributes: Mapping[str, Value], playbook: Playbook) -> tuple[ZoneInfo, str]:
-    """Return the customer's time zone and its source: request, else profile, else playbook."""
-    if checked.zone is not None:
-        return checked.zone, "request"
-    if (zone := instants.time_zone(str(attributes.get("time_zone", "")))) is not None:
-        return zone, "profile"
-    return instants.zone(playbook.head.time_zone), "playbook"
+def _check_zone(place: str, name: str, violations: list[Violation]) -> ZoneInfo | None:
+    zone = instants.time_zone(name)
+    if name and zone is None:
+        violations.append(Violation(place, "is no IANA time zone"))
+    return zone
 
 
 def _check_customer(customer: CustomerKey, playbook: Playbook, violations: list[Violation]) -> None:
@@ -157,14 +178,16 @@ def _check_customer(customer: CustomerKey, playbook: Playbook, violations: list[
 
 def _check_context(context: Context, playbook: Playbook, violations: list[Violation]) -> dict[str, Value]:
     found: dict[str, Value] = {}
-    for name in ("placement", "channel", "device", "intent"):
+    for name in CONTEXT_FIELDS:
         if not (word := getattr(context, name)):
             continue
         found[name] = word
         if name == "channel":
             _check_name("context.channel", word, playbook.head.channels, violations)
         else:
-            check_text(f"context.{name}", word, violations, least=0, most=LONGEST_ID)
+            where = "context.location" if name in ("country", "region") else "context"
+            check_text(f"{where}.{name}", word, violations, least=0, most=LONGEST_ID)
+    _check_location(context, found, violations)
     for name, raw in context.attributes.items():
         place = f"context.attributes[{name}]"
         if not _check_name(place, name, playbook.head.context, violations):
@@ -174,6 +197,20 @@ def _check_context(context: Context, playbook: Playbook, violations: list[Violat
         except ValueError as error:
             violations.append(Violation(place, str(error)))
     return found
+
+
+def _check_location(context: Context, found: dict[str, Value], violations: list[Violation]) -> None:
+    place = "context.location"
+    if context.country and not _COUNTRY.fullmatch(context.country):
+        violations.append(Violation(f"{place}.country", "must be two capital letters, as in ISO 3166"))
+    if (context.latitude is None) != (context.longitude is None):
+        violations.append(Violation(place, "latitude and longitude go together"))
+    for name, value, most in (("latitude", context.latitude, 90.0), ("longitude", context.longitude, 180.0)):
+        if value is None:
+            continue
+        found[name] = value
+        if not abs(value) <= most:
+            violations.append(Violation(f"{place}.{name}", f"must lie from -{most:g} to {most:g}"))
 
 
 def _check_name(place: str, name: str, known: Mapping[str, object], violations: list[Violation]) -> bool:

@@ -1,15 +1,27 @@
-"""From named numbers to the matrix that the model was trained on."""
+"""From named numbers to the matrix that the model was trained on, and what came of it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
-from services.gateway.domain.knowledge import Cause, Features, Model, Unavailable, Vector
+from services.gateway.domain.knowledge import Cause, Degradation, Model, ServedBy, Unavailable, Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The level at which candidates got their propensities, and what the model was shown."""
+
+    served_by: ServedBy
+    degradations: tuple[Degradation, ...] = ()
+    model_version: str = ""
+    fingerprint: str = ""
+    customer_vector: bytes = b""
 
 
 def verify_layout(model: Model, features: FeatureSet, declared: Mapping[str, str]) -> None:
@@ -28,12 +40,6 @@ def verify_layout(model: Model, features: FeatureSet, declared: Mapping[str, str
             raise Unavailable(Cause.MISMATCH, f'the model needs feature "{name}", which the playbook lacks')
         if features.layout([name]) != [(name, digest, is_candidate)]:
             raise Unavailable(Cause.MISMATCH, f'feature "{name}" was redefined since the model was trained')
-
-
-def candidate_values(feature_set: FeatureSet, features: Features | None, action_id: str) -> dict[str, float]:
-    """Return the candidate features of an action; without ``features`` those of the action alone."""
-    served = {} if features is None else features.candidates.get(action_id, {})
-    return {**feature_set.action_values(action_id), **served}
 
 
 def matrices(

@@ -15,8 +15,8 @@ DEFAULT_SECONDS: Final = 1.0
 class Stopwatch:
     """Times stages that do not overlap, so that they sum to no more than the total.
 
-    ``monotonic`` returns nanoseconds. Durations are whole microseconds, rounded down: rounded
-    otherwise, short stages could sum to more than the total.
+    A stage may have several blocks. ``monotonic`` returns nanoseconds. Durations are whole
+    microseconds, rounded down: rounded otherwise, short stages could sum to more than the total.
     """
 
     def __init__(self, monotonic: Callable[[], int]) -> None:
@@ -26,12 +26,13 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as one stage."""
+        """Time the block as part of a stage."""
         started = self._monotonic()
         try:
             yield
         finally:
-            self.stages[name] = duration(self._monotonic() - started)
+            spent = duration(self._monotonic() - started)
+            self.stages[name] = self.stages.get(name, timedelta()) + spent
 
     @property
     def total(self) -> timedelta:

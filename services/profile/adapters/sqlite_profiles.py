@@ -13,10 +13,11 @@ from services.chassis import sqlite
 from services.profile.adapters import statements
 from services.profile.domain import consents as consenting
 from services.profile.domain import updates as updating
+from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded, State, Statement
 from services.profile.domain.identities import Identity
 from services.profile.domain.updates import Taken, Update
-from services.profile.ports import Attribute, Profile, StoreOverloaded, StoreUnavailable
+from services.profile.ports import Profile, StoreOverloaded, StoreUnavailable
 
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
 _END_OF_TIME: Final = 2**63 - 1
@@ -65,10 +66,11 @@ class SqliteProfiles:
         def write(connection: sqlite3.Connection) -> list[Recorded]:
             receipts = {consent.statement.receipt_id for consent in consents}
             customers = {consent.statement.customer_id for consent in consents}
+            rows = _known(connection, statements.KNOWN_RECEIPTS, receipts)
+            with sqlite.parsing(self._database.path):
+                known = {row[0]: _statement(row) for row in rows}
             answers, fresh = consenting.settle(
-                consents,
-                {row[0]: _statement(row) for row in _known(connection, statements.KNOWN_RECEIPTS, receipts)},
-                frozenset(_known(connection, statements.KNOWN_CUSTOMERS, customers)),
+                consents, known, frozenset(_known(connection, statements.KNOWN_CUSTOMERS, customers))
             )
             connection.execute(statements.INSERT_CONSENTS, _json(map(_row, fresh)))
             return answers
@@ -90,17 +92,8 @@ class SqliteProfiles:
                 return None
             attributes = read.execute(statements.ATTRIBUTES, bounds).fetchall()
             consents = read.execute(statements.CONSENTS, bounds).fetchall()
-        return Profile(
-            customer_id=customer_id,
-            attributes={
-                name: Attribute(value, record_time)
-                for name, text, record_time in attributes
-                if (value := json.loads(text)) is not None
-            },
-            consents=consenting.newest(
-                Consent(statement=_statement(row), record_time=row[-1]) for row in consents
-            ),
-        )
+            with sqlite.parsing(self._database.path):
+                return _profile(customer_id, attributes, consents)
 
     async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         with _translating():
@@ -111,7 +104,7 @@ class SqliteProfiles:
 def _translating() -> Iterator[None]:
     try:
         yield
-    except sqlite.StoreUnavailable as error:
+    except (sqlite.StoreUnavailable, sqlite3.Error) as error:
         raise StoreUnavailable(f"the profile store cannot be used: {error}") from error
     except sqlite.WriteQueueFull as error:
         raise StoreOverloaded("the queue to the profile store is full") from error
@@ -138,6 +131,20 @@ def _row(consent: Consent) -> tuple[Any, ...]:
         said.expire_time,
         said.source,
         consent.record_time,
+    )
+
+
+def _profile(customer_id: str, attributes: Iterable[Any], consents: Iterable[Any]) -> Profile:
+    return Profile(
+        customer_id=customer_id,
+        attributes={
+            name: Attribute(value, record_time, source)
+            for name, text, source, record_time in attributes
+            if (value := json.loads(text)) is not None
+        },
+        consents=consenting.newest(
+            Consent(statement=_statement(row), record_time=row[-1]) for row in consents
+        ),
     )
 
 

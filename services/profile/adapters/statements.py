@@ -28,7 +28,7 @@ INSERT_ATTRIBUTES: Final = """
            json_extract(value, '$[3]'), json_extract(value, '$[4]')
     FROM json_each(?) WHERE true
     ON CONFLICT DO UPDATE SET value = excluded.value, source = excluded.source
-        WHERE attributes.value <> excluded.value
+        WHERE attributes.value <> excluded.value OR attributes.source <> excluded.source
 """
 KNOWN_CUSTOMERS: Final = """
     SELECT json_group_array(customer_id)
@@ -51,11 +51,11 @@ OWNER: Final = "SELECT customer_id FROM identities WHERE kind = ? AND value = ?"
 CUSTOMER: Final = "SELECT 1 FROM customers WHERE customer_id = ?"
 # Beside max(), SQLite takes the other columns from the row that holds the maximum.
 ATTRIBUTES: Final = """
-    SELECT name, value, max(record_time) FROM attributes
+    SELECT name, value, source, max(record_time) FROM attributes
     WHERE customer_id = ? AND record_time < ? GROUP BY name
 """
 CONSENTS: Final = """
     SELECT receipt_id, customer_id, purpose, channel, state,
            stated_time, expire_time, source, record_time
-    FROM consents WHERE customer_id = ? AND record_time < ? ORDER BY record_time, sequence
+    FROM consents WHERE customer_id = ? AND record_time < ? ORDER BY sequence
 """

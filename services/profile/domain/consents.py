@@ -60,6 +60,12 @@ class Consent:
     statement: Statement
     record_time: int
 
+    @property
+    def binds_at_once(self) -> bool:
+        """Tell whether it is a refusal that counts from its arrival, not from when it was stated."""
+        statement = self.statement
+        return statement.state is not State.GRANTED and statement.stated_time != self.record_time
+
 
 class Recorded(StrEnum):
     """What became of a consent."""
@@ -82,12 +88,7 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
     check_text("customer_id", incoming.customer_id, violations, least=1, most=LONGEST_ID)
     check_text("consent.receipt_id", incoming.receipt_id, violations, least=1, most=LONGEST_ID)
     check_text("consent.source", incoming.source, violations, least=0, most=LONGEST_ID)
-    for what, name, known in (
-        ("purpose", incoming.purpose, playbook.head.purposes),
-        ("channel", incoming.channel, playbook.head.channels),
-    ):
-        if name not in known:
-            violations.append(Violation(f"consent.{what}", unknown(name, known)))
+    _check_subject(incoming, playbook, violations)
     if incoming.state is None:
         violations.append(Violation("consent.state", "must be GRANTED, DENIED or WITHDRAWN"))
     stated_time = expire_time = None
@@ -112,6 +113,20 @@ def check(incoming: IncomingConsent, playbook: Playbook, now: int) -> Consent | 
         source=incoming.source,
     )
     return Consent(statement=statement, record_time=_counted(statement, now))
+
+
+def _check_subject(incoming: IncomingConsent, playbook: Playbook, violations: list[Violation]) -> None:
+    """Check what the consent is for: contact happens on a channel, the use of data on none."""
+    purposes, channels = playbook.head.purposes, playbook.head.channels
+    use = purposes[incoming.purpose].use if incoming.purpose in purposes else None
+    if use is None:
+        violations.append(Violation("consent.purpose", unknown(incoming.purpose, purposes)))
+    if use == "data" and incoming.channel:
+        violations.append(Violation("consent.channel", "must be empty for a purpose of use data"))
+    elif use == "contact" and not incoming.channel:
+        violations.append(Violation("consent.channel", "must name a channel for a purpose of use contact"))
+    elif incoming.channel and incoming.channel not in channels:
+        violations.append(Violation("consent.channel", unknown(incoming.channel, channels)))
 
 
 def _counted(statement: Statement, now: int) -> int:
@@ -147,8 +162,16 @@ def settle(
 
 
 def newest(consents: Iterable[Consent]) -> list[Consent]:
-    """Return the newest consent of each purpose and channel; of equal times, the one that comes last."""
-    found: dict[tuple[str, str], Consent] = {}
-    for consent in sorted(consents, key=lambda consent: consent.record_time):
-        found[consent.statement.purpose, consent.statement.channel] = consent
-    return list(found.values())
+    """Return the consent of each purpose and channel that counts, of consents in the order of arrival.
+
+    It is the one recorded last; of equal times, the one that arrived last. A refusal that counts from
+    its arrival takes the place of all that arrived before, also where the service's clock has gone back
+    since.
+    """
+    found: dict[tuple[str, str], tuple[int, Consent]] = {}
+    for consent in consents:
+        key = consent.statement.purpose, consent.statement.channel
+        time, _ = found.get(key, (consent.record_time, consent))
+        if consent.record_time >= time or consent.binds_at_once:
+            found[key] = max(time, consent.record_time), consent
+    return [consent for _, consent in found.values()]

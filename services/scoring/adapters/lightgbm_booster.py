@@ -38,3 +38,7 @@ class LightgbmBooster:
         """Return one raw margin for each row."""
         # A booster read from a text ignores its own parameters, so each call says one thread.
         return np.asarray(self._booster.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return the exact SHAP values of each row, and the bias last."""
+        return np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)

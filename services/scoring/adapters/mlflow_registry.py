@@ -31,13 +31,14 @@ _SQLITE: Final = "sqlite:///"
 _CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
 
-# MLflow reports its use to its makers, greets at INFO, and would wait minutes for a lost server.
+# MLflow reports its use to its makers, greets at INFO, and would wait minutes for a lost server, which
+# holds up a start and an end. The next look asks again anyway.
 _ENVIRONMENT: Final[Mapping[str, str]] = MappingProxyType(
     {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_LOGGING_LEVEL": "WARNING",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     }
 )
 
@@ -80,6 +81,8 @@ class MlflowRegistry:
 
     def _champion(self) -> ModelReference | None:
         if self._uri.startswith(_SQLITE) and not self._is_in_sqlite():
+            if self._client is not None:
+                raise FileNotFoundError(f"{self._model_name} is no longer in {self._uri}")
             return None
         client = self._connected()
         from mlflow.exceptions import MlflowException

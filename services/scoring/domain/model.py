@@ -24,6 +24,10 @@ class Booster(Protocol):
         """Return one margin for each row."""
         ...
 
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each column adds to each row's margin, and the bias last."""
+        ...
+
 
 class Model:
     """Scores matrices whose columns are ``bundle.features``."""
@@ -44,6 +48,15 @@ class Model:
         if not len(matrix):
             return np.empty(0)
         return self.bundle.calibration.probabilities(self._booster.margins(matrix))
+
+    def contributions(self, matrix: Matrix) -> Matrix:
+        """Return what each feature adds to each row's log-odds before calibration, and the bias last.
+
+        A row sums to those log-odds, and costs milliseconds where its score costs microseconds.
+        """
+        if not len(matrix):
+            return np.empty((0, len(self.bundle.features) + 1))
+        return self._booster.contributions(matrix)
 
 
 def verify(model: Model) -> None:

@@ -11,10 +11,10 @@ from services.chassis.faults import error_info
 SCORING = scoring_service_pb2.DESCRIPTOR.services_by_name["ScoringService"]
 
 
-def test_only_named_rpcs_are_retried_and_only_when_unavailable():
+def test_only_named_rpcs_are_retried_and_only_when_out_of_reach():
     (method,) = retry_config(SCORING, ["GetModel"], 4)["methodConfig"]
     assert method["name"] == [{"service": "tact.scoring.v1.ScoringService", "method": "GetModel"}]
-    assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert method["retryPolicy"]["maxAttempts"] == 4
 
 

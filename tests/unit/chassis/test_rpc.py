@@ -18,6 +18,9 @@ class Scoring:
     async def BatchScore(self, request, call):
         raise NotImplementedError
 
+    async def ExplainScores(self, request, call):
+        raise NotImplementedError
+
 
 def endpoint(get_model):
     service = Service(

@@ -1,18 +1,27 @@
 import asyncio
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.engine.features.feature_set import FeatureSet
 from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
 from services.engine.violations import Invalid, InvalidRequest
 from services.features.domain.events import IncomingEvent
 from services.features.domain.placement import Placed, Reused
 from services.features.fakes import InMemoryEvents
-from services.features.handlers import FeatureHandlers, Key, PlaybookVersionUnknown, SequenceNotReached
+from services.features.handlers import (
+    Edition,
+    FeatureHandlers,
+    Key,
+    PlaybookVersionUnknown,
+    SequenceNotReached,
+)
 from services.features.metrics import FeatureMetrics
+from tests.playbooks import load_playbook
 
 NOW = 1_510_000_000_000_000
 
@@ -47,8 +56,8 @@ def key(customer_id="c1", as_of_time=None, action_ids=()):
 
 
 async def value_of(handlers, name, asked=None):
-    (vectors,) = await handlers.vectors([asked or key()], handlers.playbook.version, 0)
-    return vectors.customer[handlers.features.customer_names.index(name)]
+    (vectors,), _ = await handlers.vectors([asked or key()], handlers.current.playbook.version, 0)
+    return vectors.customer[handlers.current.features.customer_names.index(name)]
 
 
 def test_answers_come_in_order_and_are_counted(handlers, registry):
@@ -117,10 +126,11 @@ def test_vectors_have_the_declared_shape_and_the_sequence(handlers):
     async def main():
         await handlers.ingest([purchase("a", department="MEAT", amount=1.0)])
         actions = ("campaign-18", "campaign-19", "campaign-18")
-        return await handlers.vectors([key(action_ids=actions)], handlers.playbook.version, 1)
+        return await handlers.vectors([key(action_ids=actions)], handlers.current.playbook.version, 1)
 
-    (vectors,) = asyncio.run(main())
-    features = handlers.features
+    (vectors,), fingerprint = asyncio.run(main())
+    features = handlers.current.features
+    assert fingerprint == features.served_fingerprint
     assert vectors.customer.shape == vectors.ages.shape == (len(features.customer_names),)
     assert vectors.candidates.shape == (3, len(features.candidate_names))
     np.testing.assert_array_equal(vectors.candidates[0], vectors.candidates[2])
@@ -136,9 +146,9 @@ def test_a_bad_key_does_not_fail_the_others(handlers):
             key(customer_id="", as_of_time=Moment(-1, 0)),
             key(),
         ]
-        return await handlers.vectors(keys, handlers.playbook.version, 0)
+        return await handlers.vectors(keys, handlers.current.playbook.version, 0)
 
-    unknown_action, empty, good = asyncio.run(main())
+    (unknown_action, empty, good), _ = asyncio.run(main())
     assert unknown_action == Invalid((("action_ids[1]", 'not in the playbook; did you mean "campaign-2"?'),))
     assert [violation.field for violation in empty.violations] == ["customer_id", "as_of_time"]
     assert not isinstance(good, Invalid)
@@ -147,15 +157,15 @@ def test_a_bad_key_does_not_fail_the_others(handlers):
 def test_a_sequence_beyond_the_store_is_not_reached(handlers):
     async def main():
         await handlers.ingest([purchase("a")])
-        await handlers.vectors([key()], handlers.playbook.version, 1)
-        await handlers.vectors([key()], handlers.playbook.version, 2)
+        await handlers.vectors([key()], handlers.current.playbook.version, 1)
+        await handlers.vectors([key()], handlers.current.playbook.version, 2)
 
     with pytest.raises(SequenceNotReached, match="sequence 2 is not reached, the store is at 1"):
         asyncio.run(main())
 
 
 def test_another_playbook_version_is_refused_naming_the_held_one(handlers):
-    with pytest.raises(PlaybookVersionUnknown, match=f"held: {handlers.playbook.version}"):
+    with pytest.raises(PlaybookVersionUnknown, match=f"held: {handlers.current.playbook.version}"):
         asyncio.run(handlers.vectors([key()], "other", 0))
 
 
@@ -172,3 +182,92 @@ def test_warming_up_shows_the_sequence(handlers, registry):
 
     asyncio.run(main())
     assert registry.get_sample_value("tact_features_sequence") == 1
+
+
+@pytest.fixture
+def versions(tmp_path):
+    """Return four playbooks, each with one more feature than the one before."""
+    changes, found = [], []
+    for number in range(4):
+        changes.append(("features", "features", f"orders_{number + 1}d", orders(days=number + 1)))
+        found.append(load_playbook(tmp_path / str(number), *changes))
+    return found
+
+
+def orders(days):
+    return {"kind": "count", "event": "order", "window": f"{days}d"}
+
+
+def order(event_id):
+    return replace(purchase(event_id), type="order")
+
+
+def test_the_last_three_versions_are_answered_each_in_its_own_layout(versions, registry):
+    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+
+    async def main():
+        await handlers.ingest([order("a")])
+        for playbook in versions[1:]:
+            await handlers.take(playbook)
+        return [await handlers.vectors([key()], playbook.version, 1) for playbook in versions[1:]]
+
+    answers = asyncio.run(main())
+    for playbook, ((vectors,), fingerprint) in zip(versions[1:], answers, strict=True):
+        features = FeatureSet(playbook)
+        assert fingerprint == features.served_fingerprint
+        numbers = dict(zip(features.customer_names, vectors.customer, strict=True))
+        assert numbers["orders_2d"] == 1
+    held = ", ".join(playbook.version for playbook in reversed(versions[1:]))
+    with pytest.raises(PlaybookVersionUnknown, match=f"held: {held}$"):
+        asyncio.run(handlers.vectors([key()], versions[0].version, 0))
+    assert handlers.current.playbook is versions[3]
+    shown = {"name": "shop", "version": versions[3].version[:12]}
+    assert registry.get_sample_value("tact_playbook", shown) == 1
+
+
+def test_events_are_checked_by_one_playbook_throughout_a_call(versions, tmp_path, registry):
+    without = load_playbook(
+        tmp_path / "without",
+        ("events", "events", "order", "attributes", "shop", ...),
+        ("features", "features", "shops", ...),
+    )
+    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+
+    async def main():
+        def swapping():
+            for number in range(400):
+                yield replace(order(str(number)), attributes={"shop": "east"})
+                if number == 150:
+                    handlers._editions.take(without.version, Edition(without, FeatureSet(without)))
+
+        return await handlers.ingest(swapping()), await handlers.ingest([order("last"), *swapping()][:2])
+
+    (first, _), (second, _) = asyncio.run(main())
+    assert not any(isinstance(answer, Invalid) for answer in first)
+    assert isinstance(second[1], Invalid)
+
+
+def test_a_read_works_by_one_playbook_throughout(versions, registry):
+    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+
+    async def main():
+        reading = asyncio.create_task(handlers.vectors([key()] * 200, versions[0].version, 0))
+        await asyncio.sleep(0)
+        for playbook in versions[1:]:
+            handlers._editions.take(playbook.version, Edition(playbook, FeatureSet(playbook)))
+        return await reading
+
+    answers, fingerprint = asyncio.run(main())
+    features = FeatureSet(versions[0])
+    assert fingerprint == features.served_fingerprint
+    assert {len(vectors.customer) for vectors in answers} == {len(features.customer_names)}
+
+
+def test_what_cannot_be_computed_is_not_taken(handlers, versions, monkeypatch):
+    def fail(*arguments):
+        raise ArithmeticError
+
+    monkeypatch.setattr(FeatureSet, "customer_vector", fail)
+    with pytest.raises(ArithmeticError):
+        asyncio.run(handlers.take(versions[0]))
+    assert handlers.current.playbook.head.name == "retail"

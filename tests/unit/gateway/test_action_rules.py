@@ -3,9 +3,11 @@
 import pytest
 from deciding import FILES
 
+from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.loader import load
-from services.gateway.domain import funnel
-from services.gateway.domain.decision import Fate
+from services.engine.policy.engagement import EngagementPolicy
+from services.engine.policy.verdicts import Verdicts
+from services.gateway.domain.situation import action_values
 
 
 @pytest.mark.parametrize("written", ["10", "10.0", "1e1"])
@@ -16,11 +18,7 @@ def test_a_whole_number_is_whole_however_it_is_written(tmp_path, written):
     (tmp_path / "policies.yaml").write_text(rule)
     playbook = load(tmp_path)
     action = playbook.actions["bread-coupon"]
-    fate = Fate(
-        action_id="bread-coupon",
-        action=action,
-        treatment_id="letter",
-        treatment=action.treatments["letter"],
-    )
-    funnel.apply_engagement_policy(playbook, [fate], {}, lambda _: {})
-    assert fate.removal is None
+    values = action_values(playbook, FeatureSet(playbook), None)
+    policy = EngagementPolicy(Verdicts(playbook, {}, values))
+    concerning = playbook.rules.concerning("bread-coupon", action, "letter", action.treatments["letter"])
+    assert policy.removal(concerning, "bread-coupon", "letter", ignores_arms=False) is None

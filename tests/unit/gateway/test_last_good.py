@@ -48,9 +48,19 @@ def test_nothing_of_the_future_and_nothing_too_old(kept, asked):
         memory.keep("anna", features(NOW + timedelta(hours=of)), NOW + timedelta(hours=now))
     at = NOW + timedelta(hours=asked)
     found = memory.get("anna", at)
-    possible = [of for of, now in kept if of <= now and asked - 24 <= of <= asked]
-    if found is not None:
-        assert at - LONGEST <= found.as_of <= at
-        assert found.as_of == NOW + timedelta(hours=max(possible))
+    standing = None
+    for of, now in kept:
+        is_newer = standing is None or not of < standing <= now
+        standing = of if of <= now and is_newer else standing
+    if standing is None or not asked - 24 <= standing <= asked:
+        assert found is None
     else:
-        assert not possible or max(of for of, now in kept if of <= now) > asked
+        assert found.as_of == NOW + timedelta(hours=standing)
+
+
+def test_what_was_kept_before_the_clock_went_back_gives_way():
+    memory = LastGood(10, LONGEST)
+    memory.keep("anna", features(NOW, sequence=1), NOW)
+    earlier = NOW - timedelta(hours=6)
+    memory.keep("anna", features(earlier, sequence=2), earlier)
+    assert memory.get("anna", earlier).sequence == 2

@@ -1,5 +1,6 @@
 """Outcomes are recorded once, one by one, and only for what a live decision answered."""
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,13 +26,14 @@ def decision(shop):
     return shop.decide(request_id="a-1")
 
 
-def outcome(decision, outcome_id="o-1", rank=1, kind="OUTCOME_KIND_ACCEPTED", at=NOW):
+def outcome(decision, outcome_id="o-1", rank=1, kind="OUTCOME_KIND_ACCEPTED", at=NOW, measures=None):
     return pb.Outcome(
         outcome_id=outcome_id,
         decision_id=decision.decision_id,
         rank=rank,
         kind=kind,
         outcome_time=at if isinstance(at, Timestamp) else instant(at),
+        measures=measures,
     )
 
 
@@ -62,8 +64,13 @@ def test_the_same_outcome_twice_in_one_batch_is_recorded_once(shop, decision):
 
 @pytest.mark.parametrize(
     "other",
-    [{"rank": 2}, {"kind": "OUTCOME_KIND_VIEWED"}, {"at": NOW - timedelta(microseconds=1)}],
-    ids=["rank", "kind", "time"],
+    [
+        {"rank": 2},
+        {"kind": "OUTCOME_KIND_VIEWED"},
+        {"at": NOW - timedelta(microseconds=1)},
+        {"measures": {"effort": 3.0}},
+    ],
+    ids=["rank", "kind", "time", "measures"],
 )
 def test_an_id_stands_for_one_outcome_for_ever(shop, decision, other):
     shop.record(outcome(decision))
@@ -105,6 +112,14 @@ def test_every_violation_of_an_outcome_is_listed_at_once(shop):
         ({"at": NOW + timedelta(minutes=5, microseconds=1)}, "outcome_time"),
         ({"at": Timestamp(seconds=2**62)}, "outcome_time"),
         ({"at": Timestamp(seconds=1_700_000_000, nanos=-1)}, "outcome_time"),
+        ({"measures": {"effort": -0.001}}, "measures[effort]"),
+        ({"measures": {"effort": 10.001}}, "measures[effort]"),
+        ({"measures": {"effort": math.nan}}, "measures[effort]"),
+        ({"measures": {"delight": math.inf}}, "measures[delight]"),
+        ({"measures": {"delight": -math.inf}}, "measures[delight]"),
+        ({"measures": {"": 0.0}}, "measures[]"),
+        ({"measures": {"m" * 70: 0.0}}, f"measures[{'m' * 64}…]"),
+        ({"measures": {f"m{number}": 0.0 for number in range(21)}}, "measures"),
     ],
 )
 def test_an_outcome_that_breaks_the_contract_names_the_field(shop, decision, changes, field):
@@ -115,6 +130,31 @@ def test_an_outcome_that_breaks_the_contract_names_the_field(shop, decision, cha
 
 def test_an_outcome_may_be_five_minutes_ahead(shop, decision):
     assert verdict(shop.record(outcome(decision, at=NOW + timedelta(minutes=5)))[0]) == "accepted"
+
+
+def test_an_outcome_carries_what_the_playbook_measures(shop, decision):
+    carried = outcome(decision, measures={"effort": 10.0, "delight": -1.5})
+    assert [verdict(shop.record(carried)[0]) for _ in range(2)] == ["accepted", "duplicate"]
+    other = outcome(decision, measures={"effort": 10.0, "delight": 1.5})
+    assert verdict(shop.record(other)[0]) == "IDENTIFIER_REUSED"
+    assert verdict(shop.record(outcome(decision))[0]) == "IDENTIFIER_REUSED"
+    assert list(shop.explain(decision.decision_id).outcomes) == [carried]
+
+
+def test_a_misspelt_measure_is_met_with_the_nearest_right_name(shop, decision):
+    measures = {"efort": 1.0, "delight": 9.0, "xyz": 1.0}
+    (result,) = shop.record(outcome(decision, measures=measures))
+    assert [(v.field, v.description) for v in result.error.field_violations] == [
+        ("measures[delight]", "must lie from -1.5 to 1.5"),
+        ("measures[efort]", 'not in the playbook; did you mean "effort"?'),
+        ("measures[xyz]", "not in the playbook"),
+    ]
+
+
+def test_the_nearest_name_is_looked_for_a_few_times_only(shop, decision):
+    batch = [outcome(decision, f"o-{number}", measures={"efort": 1.0}) for number in range(30)]
+    texts = [result.error.field_violations[0].description for result in shop.record(*batch)]
+    assert texts == ['not in the playbook; did you mean "effort"?'] * 20 + ["not in the playbook"] * 10
 
 
 def test_a_bad_item_fails_no_other(shop, decision):
@@ -181,6 +221,7 @@ stamps = st.builds(
             rank=st.integers(-(2**31), 2**31 - 1) | st.integers(0, 6),
             kind=st.integers(-3, 9),
             outcome_time=st.none() | stamps,
+            measures=st.dictionaries(st.sampled_from(["effort", "delight", "x"]), st.floats(), max_size=2),
         ),
         max_size=6,
     )
@@ -192,3 +233,4 @@ def test_every_item_is_answered(outcomes):
     assert len(results) == len(outcomes)
     assert sum(verdict(result) == "accepted" for result in results) == len(shop.log.outcomes)
     assert all(report.rank <= len(decision.actions) for report in shop.log.outcomes.values())
+    assert all(0 <= report.measures.get("effort", 0) <= 10 for report in shop.log.outcomes.values())

@@ -22,6 +22,15 @@ def test_stages_sum_to_no_more_than_the_total(stages, start):
     assert list(watch.stages) == [str(number) for number in range(len(stages))]
 
 
+def test_the_blocks_of_a_stage_add_up():
+    clock = [0]
+    watch = Stopwatch(lambda: clock[0])
+    for name in ("policy", "consent", "policy"):
+        with watch.stage(name):
+            clock[0] += 7_000
+    assert watch.stages == {"policy": timedelta(microseconds=14), "consent": timedelta(microseconds=7)}
+
+
 def test_a_stage_that_fails_is_timed():
     clock = [0]
     watch = Stopwatch(lambda: clock[0])

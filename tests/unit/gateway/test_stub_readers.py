@@ -74,6 +74,13 @@ def score(answer):
     return asyncio.run(scorer.score("f", np.array([1.0]), rows, 0.5))
 
 
+def contributions(answer):
+    scorer = StubScorer(answer if isinstance(answer, Answering) else Answering(answer))
+    return asyncio.run(
+        scorer.contributions(model(), np.ones(4), np.array([[0.5, 10.0], [np.nan, 20.0]]), 0.5)
+    )
+
+
 def describe(answer):
     return asyncio.run(StubScorer(Answering(answer)).describe(0.5))
 
@@ -115,6 +122,13 @@ def scores(*propensities, results=1):
     return scoring_pb.BatchScoreResponse(results=[result] * results, model_version="3")
 
 
+def amounts(numbers=tuple(range(14)), results=1, version="1"):
+    packed = numbers if isinstance(numbers, bytes) else np.array(numbers, "<f8").tobytes()
+    explained = scoring_pb.ScoreContributions(contributions=packed)
+    result = scoring_pb.ScoreContributionsResult(contributions=explained)
+    return scoring_pb.ExplainScoresResponse(results=[result] * results, model_version=version)
+
+
 READERS = [(read_profile, found()), (read_features, vectors()), (score, scores(0.1, 0.2))]
 
 
@@ -123,12 +137,13 @@ def test_a_plain_answer_is_read(read, answer):
     assert read(answer)
 
 
-@pytest.mark.parametrize("read", [read_profile, read_features, score, describe])
+@pytest.mark.parametrize("read", [read_profile, read_features, score, describe, contributions])
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (failed(grpc.StatusCode.DEADLINE_EXCEEDED), Cause.TIMEOUT),
         (failed(grpc.StatusCode.UNAVAILABLE), Cause.UNAVAILABLE),
+        (failed(grpc.StatusCode.CANCELLED), Cause.UNAVAILABLE),
         (explained(grpc.StatusCode.UNAVAILABLE, "MODEL_NOT_READY"), Cause.UNAVAILABLE),
         (explained(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"), Cause.UNAVAILABLE),
         (explained(grpc.StatusCode.FAILED_PRECONDITION, "PLAYBOOK_VERSION_UNKNOWN"), Cause.MISMATCH),
@@ -141,6 +156,7 @@ def test_a_plain_answer_is_read(read, answer):
     ids=[
         "late",
         "unreachable",
+        "stopping",
         "no model",
         "no store",
         "another playbook",
@@ -168,6 +184,9 @@ def test_a_refused_item_is_an_error_even_for_a_reason_to_come(reason):
     answer = scores(0.1, 0.2)
     answer.results[0].CopyFrom(refusal(scoring_pb.ScoreResult, reason))
     assert cause(score, answer) is Cause.ERROR
+    answer = amounts()
+    answer.results[0].CopyFrom(refusal(scoring_pb.ScoreContributionsResult, reason))
+    assert cause(contributions, answer) is Cause.ERROR
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -179,6 +198,7 @@ def test_one_question_has_one_answer(count):
     answer.results.extend([one] * count)
     assert cause(read_features, answer) is Cause.ERROR
     assert cause(score, scores(0.1, 0.2, results=count)) is Cause.ERROR
+    assert cause(contributions, amounts(results=count)) is Cause.ERROR
 
 
 def test_a_result_without_content_is_no_unknown_customer():
@@ -307,6 +327,38 @@ def test_garbled_scores_are_an_error(garbled):
     assert cause(score, scores(*garbled)) is Cause.ERROR
 
 
+def test_contributions_are_asked_of_the_model_that_made_the_scores():
+    stub = Answering(amounts())
+    assert contributions(stub).tolist() == [list(range(7)), list(range(7, 14))]
+    ((rpc, asked, timeout),) = stub.requests
+    assert (rpc, timeout) == ("ExplainScores", 0.5)
+    assert (asked.model_version, asked.schema_fingerprint) == ("1", model().fingerprint)
+    (item,) = asked.items
+    assert item.candidates == 2
+    assert np.frombuffer(item.candidate_vectors, "<f8")[1] == pytest.approx(10.0)
+
+
+def test_contributions_to_another_models_scores_are_a_mismatch():
+    assert cause(contributions, amounts(version="2")) is Cause.MISMATCH
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        (),
+        (0.5,) * 7,
+        (0.5,) * 13,
+        (0.5,) * 21,
+        (*(0.5,) * 13, float("nan")),
+        (*(0.5,) * 13, float("inf")),
+        b"\0",
+    ],
+    ids=str,
+)
+def test_garbled_contributions_are_an_error(garbled):
+    assert cause(contributions, amounts(garbled)) is Cause.ERROR
+
+
 def described(**changes):
     one = model()
     fields = {
@@ -346,6 +398,7 @@ def test_no_bytes_are_a_defect(garbage):
         (read_profile, profile_pb.BatchGetProfilesResponse()),
         (read_features, features_pb.BatchGetFeaturesResponse()),
         (score, scoring_pb.BatchScoreResponse()),
+        (contributions, scoring_pb.ExplainScoresResponse()),
     ):
         with suppress(DecodeError, Unavailable):
             message.ParseFromString(garbage)

@@ -4,6 +4,7 @@ from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
 from services.engine.violations import Invalid
 from services.profile.domain.consents import IncomingConsent, Recorded, State, check, newest, settle
+from tests.playbooks import load_playbook
 
 NOW = 1_510_000_000_000_000
 NOW_SECONDS = NOW // 1_000_000
@@ -26,6 +27,12 @@ def incoming(**changes):
         "source": "web-form",
     }
     return IncomingConsent(**{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def profiling(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("playbook") / "shop"
+    return load_playbook(folder, ("playbook", "purposes", "profiling", {"use": "data"}))
 
 
 @pytest.fixture
@@ -74,6 +81,25 @@ def test_every_violation_is_listed_at_once(consent):
     )
 
 
+def test_a_consent_to_the_use_of_data_names_no_channel(profiling):
+    kept = check(incoming(purpose="profiling", channel=""), profiling, NOW)
+    assert (kept.statement.purpose, kept.statement.channel) == ("profiling", "")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "channel", "expected"),
+    [
+        ("profiling", "email", {"consent.channel": "must be empty for a purpose of use data"}),
+        ("profiling", "emial", {"consent.channel": "must be empty for a purpose of use data"}),
+        ("marketing", "", {"consent.channel": "must name a channel for a purpose of use contact"}),
+        ("profilign", "", {"consent.purpose": 'not in the playbook; did you mean "profiling"?'}),
+    ],
+)
+def test_a_channel_belongs_to_contact_and_to_nothing_else(profiling, purpose, channel, expected):
+    wrong = check(incoming(purpose=purpose, channel=channel), profiling, NOW)
+    assert dict(wrong.violations) == expected
+
+
 def test_receipts_are_recorded_once(consent):
     first, changed, other = consent(), consent(state=State.DENIED), consent(receipt_id="r2")
     answers, fresh = settle(
@@ -114,3 +140,17 @@ def test_a_withdrawal_outdoes_a_grant_from_a_clock_that_is_ahead(consent):
     granted = consent(receipt_id="r1", record_time=Moment(NOW_SECONDS + 299, 0))
     withdrawn = consent(receipt_id="r2", record_time=None, state=State.WITHDRAWN)
     assert newest([granted, withdrawn]) == [withdrawn]
+
+
+@pytest.mark.parametrize("stated", [None, Moment(NOW_SECONDS - 3_600 - 299, 0)])
+def test_a_refusal_binds_also_after_the_clock_went_back(playbook, stated):
+    granted = check(incoming(receipt_id="r1", record_time=None), playbook, NOW)
+    hour = 3_600_000_000
+    refused = check(
+        incoming(receipt_id="r2", record_time=stated, state=State.WITHDRAWN), playbook, NOW - hour
+    )
+    stale = check(incoming(receipt_id="r3", record_time=None), playbook, NOW - hour + 1)
+    again = check(incoming(receipt_id="r4", record_time=None), playbook, NOW)
+    assert newest([granted, refused]) == [refused]
+    assert newest([granted, refused, stale]) == [refused]
+    assert newest([granted, refused, stale, again]) == [again]

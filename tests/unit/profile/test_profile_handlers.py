@@ -7,15 +7,24 @@ from prometheus_client import CollectorRegistry
 from services.engine.moments import Moment
 from services.engine.playbook.loader import load, shipped
 from services.engine.violations import Invalid, InvalidRequest
+from services.profile.domain.borrowed import BorrowedValues
 from services.profile.domain.consents import IncomingConsent, Recorded, State
 from services.profile.domain.identities import Identity
 from services.profile.domain.updates import IncomingUpdate, Taken
 from services.profile.fakes import InMemoryProfiles
 from services.profile.handlers import Answer, ProfileHandlers
 from services.profile.metrics import ProfileMetrics
+from services.profile.ports import StoreUnavailable
+from tests.playbooks import load_playbook
 
 NOW = 1_510_000_000_000_000
+HOUR = 3_600_000_000
 CARD = Identity("loyalty_card", "4711")
+LENDING = {
+    "age": {"type": "integer"},
+    "tariff": {"type": "string", "provenance": "copied", "max_age": "2h"},
+    "mood": {"type": "string", "provenance": "borrowed", "max_age": "1h"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +39,23 @@ def registry():
 
 @pytest.fixture
 def handlers(playbook, registry):
-    return ProfileHandlers(InMemoryProfiles(), playbook, lambda: NOW, ProfileMetrics(registry))
+    return ProfileHandlers(
+        InMemoryProfiles(), playbook, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10)
+    )
 
 
-def update(customer_id="c1", *, identities=(), record_time=None, **attributes):
+def update(customer_id="c1", *, identities=(), record_time=None, source="", **attributes):
     return IncomingUpdate(
         customer_id=customer_id,
         attributes=attributes,
         identities=tuple(identities),
         record_time=record_time,
-        source="",
+        source=source,
     )
+
+
+def moment(micros):
+    return Moment(micros // 1_000_000, micros % 1_000_000 * 1_000)
 
 
 def consent(receipt_id="r1", customer_id="c1", **changes):
@@ -152,3 +167,174 @@ def test_others_run_while_a_large_batch_is_checked(handlers):
         return next(turns)
 
     assert asyncio.run(main()) >= 10
+
+
+class Lending:
+    """Handlers of a playbook that copies and borrows, with a clock that the test moves."""
+
+    def __init__(self, playbook, store=None, most=10):
+        self.registry = CollectorRegistry()
+        self.now = NOW
+        self.store = store or InMemoryProfiles()
+        self.handlers = ProfileHandlers(
+            self.store, playbook, lambda: self.now, ProfileMetrics(self.registry), BorrowedValues(most)
+        )
+
+    def upsert(self, *updates):
+        return asyncio.run(self.handlers.upsert(updates))
+
+    def read(self, customer_id="c1", as_of=None):
+        as_of_time = None if as_of is None else moment(as_of)
+        (profile,) = asyncio.run(self.handlers.read([customer_id], as_of_time))
+        if profile is Answer.UNKNOWN:
+            return None
+        return {name: attribute.value for name, attribute in profile.attributes.items()}
+
+
+@pytest.fixture(scope="module")
+def lending_playbook(tmp_path_factory):
+    return load_playbook(
+        tmp_path_factory.mktemp("playbook") / "shop",
+        *(("profile", "attributes", name, declared) for name, declared in LENDING.items()),
+    )
+
+
+@pytest.fixture
+def lending(lending_playbook):
+    return Lending(lending_playbook)
+
+
+def read_over(lending, times):
+    found = []
+    for time in times:
+        lending.now = time
+        found.append(lending.read())
+    return found
+
+
+@pytest.mark.parametrize(("name", "max_age"), [("mood", HOUR), ("tariff", 2 * HOUR)])
+def test_a_value_counts_until_it_is_max_age_old(lending, name, max_age):
+    lending.upsert(update(source="partner", **{name: "calm"}))
+    value = {name: "calm"}
+    times = [NOW, NOW + max_age - 1, NOW + max_age, NOW + 2 * max_age]
+    assert [lending.read(as_of=time) for time in (NOW, NOW + 1, *times[1:])] == [{}, value, value, {}, {}]
+    assert read_over(lending, times) == [value, value, {}, {}]
+
+
+def test_a_value_without_max_age_never_grows_too_old(lending):
+    lending.upsert(update(age=40.0))
+    lending.now = NOW + 100_000 * HOUR
+    assert lending.read() == {"age": 40}
+
+
+def test_no_older_value_takes_the_place_of_one_that_is_too_old(lending):
+    lending.upsert(update(source="crm", tariff="old", record_time=moment(NOW - HOUR)))
+    lending.upsert(update(source="crm", tariff="new"))
+    assert lending.read() == {"tariff": "new"}
+    assert lending.read(as_of=NOW + 2 * HOUR) == {}
+
+
+def test_reads_as_of_a_time_see_the_borrowed_value_of_that_time(lending):
+    lending.upsert(update(mood="calm", record_time=moment(NOW - 100)), update(mood="cross"))
+    lending.upsert(update(mood=None, record_time=moment(NOW + 100)))
+    assert [lending.read(as_of=NOW + ago) for ago in (-100, -99, 0, 1, 100, 101)] == [
+        {},
+        {"mood": "calm"},
+        {"mood": "calm"},
+        {"mood": "cross"},
+        {"mood": "cross"},
+        {},
+    ]
+    assert lending.read() == {}
+
+
+def test_a_borrowed_value_is_let_go_when_its_time_is_up_as_of_earlier_times_too(lending):
+    lending.upsert(update(mood="calm"))
+    lending.now = NOW + HOUR
+    assert lending.read(as_of=NOW + 1) == {}
+
+
+def test_a_customer_known_by_a_borrowed_value_only_is_on_file_without_it(lending, lending_playbook):
+    lending.upsert(update(mood="calm"))
+    assert lending.read() == {"mood": "calm"}
+    assert "calm" not in str(lending.store.values)
+    assert Lending(lending_playbook, lending.store).read() == {}
+
+
+def test_a_refused_update_leaves_no_borrowed_value_behind(lending):
+    card = Identity("email", "a@b.c")
+    lending.upsert(update("c1", identities=[card]), update("c2"))
+    (answer,) = lending.upsert(update("c2", identities=[card], mood="calm"))
+    assert answer == Taken((0,))
+    assert lending.read("c2") == {}
+
+
+def test_nothing_is_held_of_an_update_that_the_store_did_not_take(lending):
+    lending.upsert(update())
+    lending.store.failure = StoreUnavailable("locked")
+    with pytest.raises(StoreUnavailable):
+        lending.upsert(update(mood="calm"))
+    lending.store.failure = None
+    assert lending.read() == {}
+
+
+def test_what_was_on_file_before_it_was_borrowed_is_not_shown(lending, lending_playbook, tmp_path):
+    owning = load_playbook(tmp_path / "shop", ("profile", "attributes", "mood", {"type": "string"}))
+    Lending(owning, lending.store).upsert(update(mood="calm"))
+    assert lending.read() == {}
+    assert Lending(owning, lending.store).read() == {"mood": "calm"}
+
+
+def test_borrowed_values_that_make_room_are_counted(lending_playbook):
+    lending = Lending(lending_playbook, most=2)
+    lending.upsert(*(update(f"c{number}", mood="calm") for number in range(5)))
+    assert [lending.read(f"c{number}") for number in range(5)] == [{}] * 3 + [{"mood": "calm"}] * 2
+    assert lending.registry.get_sample_value("tact_profile_borrowed_evicted_total") == 3
+
+
+def test_another_playbook_binds_the_next_call_and_what_is_borrowed_stays(lending, lending_playbook, tmp_path):
+    longer = load_playbook(
+        tmp_path / "shop",
+        *(("profile", "attributes", name, declared) for name, declared in LENDING.items()),
+        ("profile", "attributes", "height", {"type": "integer"}),
+    )
+    lending.upsert(update(mood="calm"))
+    (refused,) = lending.upsert(update(height=180.0))
+    asyncio.run(lending.handlers.take(longer))
+    assert lending.upsert(update(height=180.0)) == [Answer.APPLIED]
+    assert isinstance(refused, Invalid)
+    assert lending.read() == {"mood": "calm", "height": 180}
+    shown = {"name": "shop", "version": longer.version[:12]}
+    assert lending.registry.get_sample_value("tact_playbook", shown) == 1
+    shown["version"] = lending_playbook.version[:12]
+    assert lending.registry.get_sample_value("tact_playbook", shown) is None
+
+
+def test_a_call_works_by_one_playbook_throughout(lending, tmp_path):
+    other = load_playbook(tmp_path / "shop", ("profile", "identities", {"card": {}}))
+    email = Identity("email", "a@b.c")
+
+    def swapping(items):
+        for number, item in enumerate(items):
+            if number == 75:
+                swaps.append(asyncio.get_running_loop().create_task(lending.handlers.take(other)))
+            yield item
+
+    async def main():
+        emails = [email, *(Identity("email", f"{number}@b.c") for number in range(1, 200))]
+        updates = [update(f"c{number}", identities=[mine]) for number, mine in enumerate(emails)]
+        upserted = await lending.handlers.upsert(swapping(updates))
+        await lending.handlers.take(before)
+        resolved = await lending.handlers.resolve(swapping([email] * 200))
+        await lending.handlers.take(before)
+        read = await lending.handlers.read(swapping([email] * 200), None)
+        return upserted, resolved, read
+
+    swaps, before = [], lending.handlers._playbook
+    upserted, resolved, read = asyncio.run(main())
+    assert upserted == [Answer.APPLIED] * 200
+    assert resolved == ["c0"] * 200
+    assert [found.customer_id for found in read] == ["c0"] * 200
+    assert len(swaps) == 3
+    assert all(swap.done() for swap in swaps)
+    assert isinstance(asyncio.run(lending.handlers.resolve([email]))[0], Invalid)

@@ -6,15 +6,36 @@ from services.engine import moments
 from services.engine.moments import LATEST, MOST_AHEAD, Moment
 from services.engine.playbook.loader import load, shipped
 from services.engine.violations import Invalid
+from services.profile.domain.borrowed import Borrowed
 from services.profile.domain.identities import Identity
-from services.profile.domain.updates import IncomingUpdate, Taken, Update, check, settle
+from services.profile.domain.updates import Checked, IncomingUpdate, Taken, Update, check, settle
+from tests.playbooks import load_playbook
 
 NOW = 1_510_000_000_000_000
+HOUR = 3_600_000_000
+
+
+LENDING = {
+    "age": {"type": "integer"},
+    "income": {"type": "number", "provenance": "copied"},
+    "address": {"type": "string", "provenance": "copied"},
+    "mood": {"type": "string", "provenance": "borrowed", "max_age": "1h"},
+    "place": {"type": "enum", "values": ["home", "away"], "provenance": "borrowed", "max_age": "2h"},
+    "slogan": {"type": "string", "provenance": "displayed"},
+}
 
 
 @pytest.fixture(scope="module")
 def playbook():
     return load(shipped("retail"))
+
+
+@pytest.fixture(scope="module")
+def lending(tmp_path_factory):
+    return load_playbook(
+        tmp_path_factory.mktemp("playbook") / "shop",
+        *(("profile", "attributes", name, declared) for name, declared in LENDING.items()),
+    )
 
 
 def incoming(**changes):
@@ -39,17 +60,45 @@ def update(customer_id, *cards):
 
 
 def test_a_good_update_is_kept_as_json(playbook):
-    assert check(incoming(), playbook, NOW) == Update(
-        customer_id="c1",
-        attributes={"age_band": '"25-34"', "kids_count": "null"},
-        identities=(Identity("loyalty_card", "4711"),),
-        record_time=1_500_000_000_000_000,
-        source="import",
+    assert check(incoming(), playbook, NOW) == Checked(
+        update=Update(
+            customer_id="c1",
+            attributes={"age_band": '"25-34"', "kids_count": "null"},
+            identities=(Identity("loyalty_card", "4711"),),
+            record_time=1_500_000_000_000_000,
+            source="import",
+        ),
+        borrowed=(),
     )
 
 
 def test_without_a_record_time_it_is_now(playbook):
-    assert check(incoming(record_time=None), playbook, NOW).record_time == NOW
+    assert check(incoming(record_time=None), playbook, NOW).update.record_time == NOW
+
+
+def test_borrowed_values_are_kept_apart_from_what_goes_on_file(lending):
+    sent = {"age": 40.0, "mood": "calm", "place": None, "slogan": "Hello"}
+    checked = check(incoming(attributes=sent, identities=()), lending, NOW)
+    assert checked.update.attributes == {"age": "40", "slogan": '"Hello"'}
+    at = 1_500_000_000_000_000
+    assert checked.borrowed == (
+        Borrowed(name="mood", value="calm", record_time=at, end=at + HOUR, source="import"),
+        Borrowed(name="place", value=None, record_time=at, end=at + 2 * HOUR, source="import"),
+    )
+
+
+def test_a_borrowed_value_must_have_its_declared_type_too(lending):
+    wrong = check(incoming(attributes={"place": "abroad"}, identities=()), lending, NOW)
+    assert wrong.violations == (("attributes.place", "must be one of home, away"),)
+
+
+@pytest.mark.parametrize("value", [1.5, None])
+def test_a_copied_attribute_needs_a_source(lending, value):
+    sent = {"age": 40.0, "income": value, "address": None, "slogan": "Hello", "mood": "calm"}
+    wrong = check(incoming(attributes=sent, identities=(), source=""), lending, NOW)
+    assert wrong.violations == (("source", 'must say where copied attribute "address" comes from'),)
+    del sent["address"], sent["income"]
+    assert isinstance(check(incoming(attributes=sent, identities=(), source=""), lending, NOW), Checked)
 
 
 def test_an_update_with_absurdly_many_entries_is_refused_without_looking_at_them(playbook):

@@ -95,9 +95,25 @@ def test_a_bad_version_is_refused_once_and_the_old_one_stays(setting, bundles):
     assert setting.version == "1"
     assert len(setting.models.fetched) == 2
     assert setting.metric("tact_scoring_model_refused_total", cause="checksum") == 1
+    refused = setting.follower.refused
+    assert (refused.reference.version, refused.cause) == ("2", "checksum")
     setting.models.promote("3", bundles["second"])
     setting.look()
     assert setting.version == "3"
+    assert setting.follower.refused is None
+
+
+def test_a_refused_version_is_tried_again_once_the_alias_was_elsewhere(setting, bundles):
+    setting.models.promote("1", bundles["first"])
+    setting.look()
+    setting.models.promote("2", bundles["bad"])
+    setting.look()
+    setting.models.promote("1", bundles["first"])
+    setting.look()
+    assert setting.follower.refused is None
+    setting.models.promote("2", bundles["second"])
+    setting.look()
+    assert setting.version == "2"
 
 
 def test_a_bad_first_version_says_why_nothing_is_served(setting, bundles):

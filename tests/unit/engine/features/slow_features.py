@@ -5,12 +5,14 @@ import math
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from hypothesis import strategies as st
 
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.history import History, StoredEvent
+from services.engine.instants import local_time
 from tests.playbooks import SHOP, load_playbook
 
 NOW = 1_750_000_000_000_000
@@ -36,6 +38,7 @@ def _attribute(name):
 VARIANTS = {
     "count": [{}],
     "recency": [{}],
+    "interval": [{}],
     **{kind: [_attribute(name) for name in ("amount", "items")] for kind in ("sum", "mean")},
     **{kind: [_attribute(name) for name in ("amount", "items", "rating")] for kind in ("min", "max")},
     **{
@@ -165,7 +168,7 @@ def numbers_of(features, history, as_of):
     vector = features.customer_vector(history, as_of).tolist()
     ages = features.customer_ages(history, as_of).tolist()
     customer = dict(zip(features.customer_names, vector, strict=True))
-    customer |= features.profile_values(PROFILE) | features.context_values(CONTEXT, LOCAL)
+    customer |= features.profile_values(PROFILE) | features.context_values(CONTEXT, local_time([LOCAL]))
     return Numbers(customer, candidates, dict(zip(features.customer_names, ages, strict=True)))
 
 
@@ -215,6 +218,9 @@ def slow(definition, events, as_of):
             return len(found)
         case "recency":
             return Fraction(as_of - found[-1].event_time, DAY) if found else None
+        case "interval":
+            gaps = [later.event_time - earlier.event_time for earlier, later in pairwise(found)]
+            return Fraction(sum(gaps), len(gaps) * DAY) if gaps else None
         case "sum":
             return sum(amounts())
         case "mean":

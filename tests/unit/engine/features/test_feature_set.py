@@ -6,7 +6,7 @@ import pytest
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.history import History, StoredEvent
 from services.engine.features.schema import fingerprint
-from services.engine.instants import zone
+from services.engine.instants import local_time, zone
 from tests.playbooks import load_playbook
 
 NOW = 1_750_000_000_000_000
@@ -79,12 +79,12 @@ def test_profile_features_are_numbers_of_attributes(features):
 )
 def test_context_features_know_the_local_hour_and_weekday(tmp_path, attribute, moment, number):
     features = FeatureSet(load_playbook(tmp_path, ("features", "features", "hour", "attribute", attribute)))
-    values = features.context_values({"page": "basket"}, moment)
+    values = features.context_values({"page": "basket"}, local_time([moment]))
     assert values == {"page": 1.0, "hour": number}
 
 
 def test_a_missing_context_attribute_is_nan(features):
-    values = features.context_values({}, datetime(2025, 7, 1, 12, tzinfo=zone("UTC")))
+    values = features.context_values({}, local_time([datetime(2025, 7, 1, 12, tzinfo=zone("UTC"))]))
     assert math.isnan(values["page"])
     assert values["hour"] == 12.0
 

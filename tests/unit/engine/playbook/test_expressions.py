@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from services.engine.playbook.expressions import (
     ExpressionError,
     Failed,
     Missing,
+    distance_km,
 )
 
 ENVIRONMENT = Environment(
@@ -319,3 +322,81 @@ def test_any_text_compiles_or_is_refused(text):
     except ExpressionError:
         return
     assert expression.evaluate(ENVIRONMENT.activation({}, expression.reads)) is not None
+
+
+PLACES = st.tuples(*2 * (st.floats(-90, 90), st.floats(-180, 180)))
+RADIUS_KM = 6_371.0088
+
+
+def on_the_sphere(latitude, longitude):
+    phi, lam = math.radians(latitude), math.radians(longitude)
+    return math.cos(phi) * math.cos(lam), math.cos(phi) * math.sin(lam), math.sin(phi)
+
+
+def chord_km(latitude, longitude, to_latitude, to_longitude):
+    """Measure the angle between two arrows from the centre of the earth."""
+    one, other = on_the_sphere(latitude, longitude), on_the_sphere(to_latitude, to_longitude)
+    x, y, z = one
+    a, b, c = other
+    across = math.hypot(y * c - z * b, z * a - x * c, x * b - y * a)
+    return RADIUS_KM * math.atan2(across, x * a + y * b + z * c)
+
+
+@given(PLACES)
+def test_a_distance_is_the_angle_between_two_places_times_the_radius(places):
+    # Where places are opposite each other, haversines lose half of their digits.
+    assert distance_km(*places) == pytest.approx(chord_km(*places), rel=1e-9, abs=1e-3)
+
+
+@given(PLACES)
+def test_a_distance_is_the_same_both_ways_and_at_most_half_the_earth(places):
+    there, back = distance_km(*places), distance_km(*places[2:], *places[:2])
+    assert there == pytest.approx(back, abs=1e-6)
+    assert 0.0 <= there <= math.pi * RADIUS_KM
+
+
+@pytest.mark.parametrize(
+    ("places", "km"),
+    [
+        ((0.0, 0.0, 0.0, 0.0), 0.0),
+        ((0.0, 0.0, 0.0, 180.0), math.pi * RADIUS_KM),
+        ((90.0, 0.0, -90.0, 77.0), math.pi * RADIUS_KM),
+        ((90.0, 12.0, 90.0, -77.0), 0.0),
+        ((0.0, 179.5, 0.0, -179.5), math.pi * RADIUS_KM / 180),
+        ((48.0, 11.0, 49.0, 11.0), math.pi * RADIUS_KM / 180),
+    ],
+)
+def test_distances_of_known_places(places, km):
+    assert distance_km(*places) == pytest.approx(km, abs=1e-6)
+
+
+def test_expressions_measure_distances_between_numbers_with_decimals():
+    assert evaluate("distance_km(0.0, 0.0, 0.0, feature.orders) > 111.0", feature_orders=1.0) is True
+    assert evaluate("distance_km(0.0, 0.0, 0.0, feature.orders) > 112.0", feature_orders=1.0) is False
+    assert evaluate("distance_km(0.0, 0.0, 0.0, feature.orders) > 1.0") == Missing(name="feature.orders")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("distance_km(0, 0, 0, 1) > 1.0", "no matching overload"),
+        ("distance_km(0.0, 0.0, 0.0) > 1.0", "takes latitude, longitude, latitude, longitude"),
+        (
+            "distance_kn(0.0, 0.0, 0.0, 1.0) > 1.0",
+            '"distance_kn" is not declared; did you mean "distance_km"',
+        ),
+    ],
+)
+def test_a_distance_needs_four_numbers_with_decimals(text, message):
+    with pytest.raises(ExpressionError, match=message):
+        ENVIRONMENT.compile(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [("age > 1", "profile.age"), ("AGE > 1", "profile.age"), ("PROFILE.AGE > 1", "profile.age")],
+)
+def test_a_name_without_its_prefix_or_in_capitals_is_found(text, right):
+    with pytest.raises(ExpressionError, match=f'did you mean "{right}"') as caught:
+        ENVIRONMENT.compile(text)
+    assert caught.value.name == text.split()[0]

@@ -6,6 +6,7 @@ import pytest
 
 from services.engine.playbook.errors import PlaybookError
 from services.engine.playbook.loader import load
+from services.engine.playbook.rules import Varies
 from tests.playbooks import load_playbook, write_playbook
 
 FEATURES = ("features", "features")
@@ -114,9 +115,9 @@ def test_an_expression_differs_by_action_where_something_that_it_reads_does(tmp_
     )
     shares = {"category_share", "clicks_of_offer", "discount"}
     assert playbook.candidate_features == shares | {"lift", "a_lift"}
-    assert playbook.rules[0].per_action
+    assert playbook.rules.rules[0].varies is Varies.BY_ACTION
     other = load_playbook(tmp_path / "other", *expressions(ratio=RATIO), (*rule, "feature.ratio > 0.0"))
-    assert not other.rules[0].per_action
+    assert other.rules.rules[0].varies is Varies.BY_DECISION
 
 
 @pytest.mark.parametrize(

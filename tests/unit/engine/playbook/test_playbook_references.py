@@ -4,6 +4,7 @@ import pytest
 
 from services.engine.playbook.errors import PlaybookError
 from services.engine.playbook.loader import load
+from services.engine.playbook.rules import Varies
 from tests.playbooks import SHOP, load_playbook, write_playbook
 
 SALE = ("actions", "actions", "sale")
@@ -263,14 +264,115 @@ def test_every_broken_reference_is_reported_at_once(tmp_path):
 )
 def test_a_rule_is_per_action_where_it_reads_the_action(tmp_path, when, per_action):
     playbook = load_playbook(tmp_path, (*RULE, "when", when))
-    assert playbook.rules[0].per_action is per_action
+    assert (playbook.rules.rules[0].varies is Varies.BY_ACTION) is per_action
 
 
 def test_rules_keep_the_order_of_their_stages(tmp_path):
     late = {"name": "late", "text": "Late.", "when": "true"}
     playbook = load_playbook(tmp_path, ("policies", "applicability", [late]))
-    assert [(rule.stage, rule.rule.name) for rule in playbook.rules] == [
+    assert [(rule.section, rule.rule.name) for rule in playbook.rules.rules] == [
         ("eligibility", "adult"),
         ("applicability", "late"),
         ("suitability", "not_clicked_yet"),
     ]
+
+
+def test_an_action_is_in_one_bundle_at_most(tmp_path):
+    bundles = {name: {"text": "Together.", "actions": ["sale", "recall"]} for name in ("early", "late")}
+    found = problems(tmp_path, ("actions", "bundles", bundles))
+    assert [message for message, _ in found] == [
+        f'"{name}" is in bundle "early" already' for name in ("sale", "recall")
+    ]
+    assert [row for _, row in found] == ['"sale",', '"recall"']
+
+
+CONSENTS = (
+    (
+        "playbook",
+        "purposes",
+        {"marketing": {}, "service": {}, "looks": {"use": "data"}, "buys": {"use": "data"}},
+    ),
+    ("profile", "attributes", "age", "consent", "looks"),
+    ("profile", "attributes", "tier", "consent", "looks"),
+    ("events", "events", "order", "consent", "buys"),
+    (
+        "features",
+        "features",
+        "spend_a_gift",
+        {"kind": "expression", "expression": "feature.spend_30d / feature.gifts"},
+    ),
+    (
+        "features",
+        "features",
+        "liking",
+        {"kind": "expression", "expression": "feature.spend_a_gift * feature.clicks"},
+    ),
+    ("features", "features", "clicks", {"kind": "count", "event": "clicked"}),
+    (
+        "features",
+        "features",
+        "clicks_known",
+        {"kind": "expression", "expression": "known.feature.gifts ? 1.0 : 0.0"},
+    ),
+)
+
+
+def test_a_feature_needs_the_consents_of_all_that_it_rests_on(tmp_path):
+    needed = load_playbook(tmp_path, *CONSENTS).feature_consents
+    assert needed["tier"] == {"looks"}
+    assert needed["spend_30d"] == needed["spend_a_gift"] == needed["liking"] == {"buys"}
+    assert needed["clicks_known"] == {"buys"}
+    assert needed["category_share"] == {"buys"}
+    assert needed.keys().isdisjoint({"clicks", "clicks_of_offer", "page", "hour", "discount"})
+
+
+def test_an_expression_needs_the_consents_of_all_events_together(tmp_path):
+    both = ("events", "events", "clicked", "consent", "looks")
+    needed = load_playbook(tmp_path, *CONSENTS, both).feature_consents
+    assert needed["liking"] == {"buys", "looks"}
+
+
+def test_what_is_borrowed_is_known(tmp_path):
+    playbook = load_playbook(
+        tmp_path,
+        ("profile", "attributes", "mood", {"type": "string", "provenance": "borrowed", "max_age": "1h"}),
+        ("playbook", "context", "queue", {"type": "integer", "provenance": "borrowed"}),
+        ("playbook", "context", "motto", {"type": "string", "provenance": "displayed"}),
+    )
+    assert playbook.borrowed == {"profile.mood", "context.queue"}
+    assert {"profile.mood", "context.queue"} <= playbook.environment.variables.keys()
+    assert "context.motto" not in playbook.environment.variables
+
+
+def test_a_text_may_show_what_is_displayed_and_what_rules_never_see(tmp_path):
+    shown = load_playbook(
+        tmp_path,
+        ("playbook", "context", "motto", {"type": "string", "provenance": "displayed"}),
+        (
+            *SALE,
+            "treatments",
+            "mail",
+            "content",
+            "headline",
+            "{context.motto} {action.season} {feature.page}",
+        ),
+        (*SALE, "why", "You are {profile.age|some years} old."),
+    )
+    texts = shown.texts["sale", "mail"]
+    assert texts.content["headline"].reads == {"context.motto", "action.season", "feature.page"}
+    assert texts.why.reads == {"profile.age"}
+    assert shown.texts["recall", "mail"].why is None
+
+
+@pytest.mark.parametrize("name", ["{profile.age}", "{feature.gifts}", "{context.page}", "{action.season}"])
+def test_a_public_channel_shows_nothing_of_the_customer(tmp_path, name):
+    changes = (
+        ("playbook", "channels", "email", {"public": True}),
+        (*SALE, "treatments", "mail", "content", "headline", name),
+    )
+    if name.startswith(("{context", "{action")):
+        load_playbook(tmp_path, *changes)
+    else:
+        [(message, row)] = problems(tmp_path, *changes)
+        assert message == f'"{name[1:-1]}" is private, and the channel is public'
+        assert row.startswith('"headline"')

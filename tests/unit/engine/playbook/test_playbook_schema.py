@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.engine.playbook.errors import PlaybookError
 from services.engine.playbook.loader import FILES, load, shipped
+from services.engine.playbook.schema.head import Hours
 from tests.playbooks import SHOP, changed, load_playbook, write_playbook
 
 SALE = ("actions", "actions", "sale")
@@ -136,30 +137,38 @@ def test_a_missing_key_is_named_at_its_section(tmp_path, path, key):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("playbook", "name"), 1.0, "valid string"),
+        (("playbook", "name"), 1.0, "must be text, in quotes where it looks like a number"),
         (("playbook", "name"), "two words", "must be 1 to 64 letters"),
         (("playbook", "name"), "-x", "must be 1 to 64 letters"),
         (("playbook", "name"), "x" * 65, "must be 1 to 64 letters"),
         (("playbook", "time_zone"), "Europe/Berln", '"Europe/Berln" is no IANA time zone'),
-        (("playbook", "currency"), "eur", "[A-Z]{3}"),
-        (("playbook", "currency"), "EUR\n", "[A-Z]{3}"),
-        (("playbook", "objective"), "uplift", "'propensity'"),
+        (("playbook", "currency"), "eur", '"eur" is no currency of three capital letters such as EUR'),
+        (("playbook", "currency"), "EUR\n", "no currency"),
+        (("playbook", "objective"), "uplift", '"uplift" is unknown; known: propensity'),
         (("playbook", "threshold"), "cheap", '"cheap" is no amount'),
         (("playbook", "purposes"), {}, "at least 1"),
         (("playbook", "channels"), {}, "at least 1"),
         (("playbook", "channels"), ["email"], "must be a mapping"),
         (("playbook", "context"), None, "must be a mapping"),
-        ((*AGE, "type"), "int", "'integer'"),
+        ((*AGE, "type"), "int", '"int" is unknown; did you mean "integer"?'),
         ((*AGE, "scale"), 2, '"scale" belongs to type decimal'),
         ((*AGE, "values"), ["a"], '"values" belongs to type enum'),
         (("profile", "attributes", "tier", "values"), [], "distinct and at least one"),
         (("profile", "attributes", "tier", "values"), ["a", "a"], "distinct and at least one"),
         (("profile", "attributes", "tier", "values"), "ab", "must be a list"),
-        (("profile", "attributes", "tier", "values"), ["a", 1], "valid string"),
+        (("profile", "attributes", "tier", "values"), ["a", 1], "must be text"),
         (("events", "events", "order", "attributes", "amount", "scale"), 10, "less than or equal to 9"),
         (("events", "events", "order", "attributes", "amount", "scale"), -1, "greater than or equal to 0"),
-        (("events", "events", "order", "attributes", "amount", "scale"), 2.0, "valid integer"),
-        (("events", "events", "order", "attributes", "amount", "scale"), True, "valid integer"),
+        (
+            ("events", "events", "order", "attributes", "amount", "scale"),
+            2.0,
+            "scale: must be a whole number",
+        ),
+        (
+            ("events", "events", "order", "attributes", "amount", "scale"),
+            True,
+            "scale: must be a whole number",
+        ),
         ((*FEATURE, "gifts"), "count", "must be a mapping"),
         ((*FEATURE, "gifts", "kind"), "cuont", 'unknown kind "cuont"; did you mean "count"?'),
         ((*FEATURE, "gifts", "kind"), "x", "known: count, sum, mean, min, max, first, last, rate,"),
@@ -169,18 +178,18 @@ def test_a_missing_key_is_named_at_its_section(tmp_path, path, key):
         ((*FEATURE, "gifts", "where", "gift"), 1.5, "must be a word, a whole number, true or false"),
         ((*FEATURE, "gifts", "where", "gift"), None, "must be a word, a whole number, true or false"),
         ((*FEATURE, "gifts", "where", "gift"), [True], "must be a word, a whole number, true or false"),
-        ((*FEATURE, "category_share", "measure"), "portion", "'share' or 'total'"),
+        ((*FEATURE, "category_share", "measure"), "portion", '"portion" is unknown; known: share, total'),
         (("actions", "actions"), {}, "at least 1"),
         (("actions", "groups", "offers", "outcome", "within"), "validty", "nor validity"),
-        ((*SALE, "class"), "mandatry", "'standard', 'transactional' or 'mandatory'"),
+        ((*SALE, "class"), "mandatry", '"mandatry" is unknown; did you mean "mandatory"?'),
         ((*SALE, "treatments"), {}, "at least 1"),
         ((*SALE, "treatments", "mail", "content"), {}, "at least 1"),
-        ((*SALE, "treatments", "mail", "content", "headline"), 5, "valid string"),
+        ((*SALE, "treatments", "mail", "content", "headline"), 5, "must be text"),
         ((*SALE, "valid"), None, "must be a mapping"),
         ((*SALE, "valid"), {"from": "2025-04-02", "through": "2025-04-01"}, '"from" lies after "through"'),
         ((*RULE, "text"), "", "at least 1 character"),
         ((*RULE, "text"), "x" * 401, "at most 400 characters"),
-        ((*RULE, "when"), True, "valid string"),
+        ((*RULE, "when"), True, "when: must be text"),
         ((*RULE, "applies_to", "groups"), "offers", "must be a list"),
         (("policies", "eligibility"), {}, "must be a list"),
     ],
@@ -189,7 +198,8 @@ def test_a_value_that_does_not_fit_is_refused_at_its_key(tmp_path, path, value, 
     found, row = only_problem(tmp_path, (*path, value))
     assert message in found
     places = [step for step in path if isinstance(step, str)]
-    assert any(row.startswith(f'"{place}"') for place in places[-2:]) or row == str(value[-1])
+    keys = [*places[-2:], *(value if isinstance(value, dict) else ())]
+    assert any(row.startswith(f'"{key}"') for key in keys) or row == str(value[-1])
 
 
 @pytest.mark.parametrize("name", ["Bad", "bad-name", "1bad", "_bad", "", "x" * 65, "naïve", "two words"])
@@ -361,3 +371,68 @@ def test_any_defect_is_located_and_nothing_else_goes_wrong(tmp_path_factory, def
     for problem in problems:
         assert 1 <= problem.line <= len((folder / problem.file).read_text().splitlines())
         assert "\n" not in problem.message
+
+
+LEAST = {
+    "playbook": "{name: least, time_zone: UTC, currency: EUR, purposes: {care: {}}, channels: {mail: {}}}",
+    "profile": "",
+    "events": "",
+    "features": "",
+    "actions": """
+        groups: {all: {}}
+        actions:
+          call:
+            {group: all, purpose: care, value: 1, treatments: {mail: {channel: mail, content: {text: Hi}}}}
+    """,
+    "policies": "",
+}
+
+
+def test_what_is_left_out_has_the_mildest_meaning(tmp_path):
+    playbook = load_playbook(tmp_path, **LEAST)
+    head, action = playbook.head, playbook.actions["call"]
+    assert (head.threshold, head.minimum_propensity, head.exploration) == (0, 0.0, None)
+    assert (head.control_arms, head.measures, head.devices, head.context) == ({}, {}, {}, {})
+    assert (head.slate.most_per_group, head.slate.most_per_channel) == (None, None)
+    assert head.purposes["care"].use == "contact"
+    channel = head.channels["mail"]
+    assert (channel.public, channel.delay, channel.recipient) == (False, None, "customer")
+    assert (action.action_class, action.urgent, action.any_hour) == ("standard", False, False)
+    assert (action.expires_after, action.minimum_propensity, action.why) == (None, None, None)
+    assert playbook.validity["call"] == (None, None)
+    assert (action.treatments["mail"].cost, action.treatments["mail"].devices) == (0, ())
+    assert playbook.rules.rules == ()
+    assert (playbook.bundle_of, playbook.borrowed, playbook.feature_consents) == ({}, frozenset(), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"), [("22:00", 1_320), ('"22:00"', 1_320), ("00:05", 5), ("'7:00'", None)]
+)
+def test_a_time_of_day_needs_no_quotes_here(tmp_path, text, minutes):
+    policies = f"quiet_hours: [{{name: night, text: Sleep., from: {text}, to: 23:59}}]"
+    if minutes is None:
+        message, _ = only_problem(tmp_path, policies=policies)
+        assert message == 'from: \'7:00\' is no time of day from "00:00" to "23:59", in quotes'
+    else:
+        [night] = load_playbook(tmp_path, policies=policies).policies.quiet_hours
+        assert (night.start, night.end) == (minutes, 23 * 60 + 59)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 23), st.integers(0, 59))
+def test_every_time_of_day_is_its_minute(hour, minute):
+    hours = Hours.model_validate(
+        {"from": f"{hour:02}:{minute:02}", "to": f"{(hour + 1) % 24:02}:{minute:02}"}
+    )
+    assert (hours.start, hours.end) == (hour * 60 + minute, (hour + 1) % 24 * 60 + minute)
+
+
+@pytest.mark.parametrize(
+    "text", ["24:00", "12:60", "1200", "12:00:00", "noon", "", "-1:00", "٢٢:٠٠", "540", "true", "12"]
+)
+def test_what_is_no_time_of_day_is_refused(tmp_path, text):
+    policies = (
+        f'{{"quiet_hours": [{{"name": "night", "text": "Sleep.", "from": {text or None}, "to": "08:00"}}]}}'
+    )
+    message, _ = only_problem(tmp_path, policies=policies)
+    assert "is no time of day" in message

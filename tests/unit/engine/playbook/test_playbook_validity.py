@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from services.engine.instants import zone
 from services.engine.playbook.playbook import validity_of
-from services.engine.playbook.schema import Action
+from services.engine.playbook.rules import Varies
+from services.engine.playbook.schema.catalogue import Action
 from tests.playbooks import load_playbook
 
 SALE = ("actions", "actions", "sale")
@@ -110,4 +111,6 @@ def test_units_follow_the_scale(shop):
 
 
 def test_a_playbook_knows_what_its_rules_read(shop):
-    assert shop.rule_variables == {"profile.age", "feature.clicks_of_offer", "action.class"}
+    own = {"feature.clicks_of_offer", "action.class"}
+    assert shop.variables_of(Varies.BY_DECISION) == (own, {"profile.age"})
+    assert shop.variables_of(Varies.BY_ACTION) == (own, set())

@@ -1,12 +1,13 @@
 import math
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.engine.playbook.schema import AttributeType
-from services.engine.playbook.values import as_number, parse, parse_weights
+from services.engine.playbook.schema.attributes import AttributeType
+from services.engine.playbook.values import as_number, native, parse, parse_weights
 
 STRING = AttributeType(type="string")
 ENUM = AttributeType(type="enum", values=("low", "mid", "high"))
@@ -14,6 +15,7 @@ INTEGER = AttributeType(type="integer")
 NUMBER = AttributeType(type="number")
 BOOLEAN = AttributeType(type="boolean")
 CENTS = AttributeType(type="decimal", scale=2)
+TIME = AttributeType(type="timestamp")
 
 
 @pytest.mark.parametrize(
@@ -121,3 +123,62 @@ def test_weights_map_words_to_numbers():
 def test_other_weights_are_refused(raw):
     with pytest.raises(ValueError, match=r"must map words|the weight of \"a\" must"):
         parse_weights(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00Z"),
+        ("2026-03-01T10:00:00+00:00", "2026-03-01T10:00:00Z"),
+        ("2026-03-01T10:00:00-05:30", "2026-03-01T15:30:00Z"),
+        ("2026-03-01T00:30:00+01:00", "2026-02-28T23:30:00Z"),
+        ("2026-03-01T10:00Z", "2026-03-01T10:00:00Z"),
+        ("2026-03-01T10:00:00.5Z", "2026-03-01T10:00:00.500000Z"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
+        ("2199-12-31T23:59:59.999999Z", "2199-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_an_instant_is_kept_in_utc(raw, kept):
+    assert parse(TIME, raw) == kept
+    assert native(TIME, kept) == datetime.fromisoformat(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("2026-03-01", "2026-03-01T10:00:00", "2026-03-01 10:00:00Z", "10:00:00Z", "tomorrow", "", "T"),
+        *(
+            "1969-12-31T23:59:59Z",
+            "2200-01-01T00:00:00Z",
+            "1970-01-01T00:30:00+01:00",
+            "0001-01-01T00:00:00+23:00",
+        ),
+        *(
+            "9999-12-31T23:00:00-05:00",
+            "2025-02-29T00:00:00Z",
+            "2026-03-01T25:00:00Z",
+            1772359200,
+            True,
+            None,
+            [],
+        ),
+    ],
+)
+def test_what_is_no_instant_is_refused(raw):
+    with pytest.raises(ValueError, match="must be a time"):
+        parse(TIME, raw)
+
+
+OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@given(st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC)), OFFSETS, OFFSETS)
+def test_an_instant_is_the_same_text_whatever_its_offset(moment, one, other):
+    kept = parse(TIME, moment.astimezone(one).isoformat())
+    assert kept == parse(TIME, moment.astimezone(other).isoformat()) == parse(TIME, kept)
+    assert native(TIME, kept) == moment
+
+
+def test_only_instants_change_on_their_way_to_expressions():
+    assert native(STRING, "2026-03-01T10:00:00Z") == "2026-03-01T10:00:00Z"
+    assert native(CENTS, 0.5) == 0.5

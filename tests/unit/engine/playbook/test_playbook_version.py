@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.errors import PlaybookError
 from services.engine.playbook.loader import load
+from services.engine.playbook.source import read
 from tests.playbooks import SHOP, changed, load_playbook, write_playbook
+from tests.theatre import FILES, KEYS, write_theatre
 
 # The place of an enum's words and of a list's rules is configuration; that of keys is not.
 ORDERS = st.randoms(use_true_random=False)
@@ -125,6 +127,66 @@ def test_each_value_changes_the_version(tmp_path, shop):
         assert playbook.version not in versions, path
         versions.add(playbook.version)
     assert len(versions) > 30
+
+
+def meaning(playbook):
+    """Return all that the files of a playbook say, as it was read."""
+    features, profile, events = playbook.features, playbook.profile, playbook.events
+    return playbook.head, profile, events, features, playbook.catalogue, playbook.policies
+
+
+def replaced(data, path, value):
+    """Return a copy with another value at a path; ``...`` deletes."""
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(data, dict):
+        inner = replaced(data[step], rest, value)
+        return {
+            key: inner if key == step else old for key, old in data.items() if (key, inner) != (step, ...)
+        }
+    inner = replaced(data[step], rest, value)
+    return [*data[:step], *([] if inner is ... else [inner]), *data[step + 1 :]]
+
+
+ELSE = {"by": "hall", "match": "hall", "time_zone": "Europe/Rome", "within": "2d"}
+
+
+def alternatives(key, value, values):
+    """Return what else may stand at a place: what stands under the same key elsewhere, or nothing."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [value + 1, value / 2]
+    return [ELSE.get(key, other(value)), *sorted(values[key] - {value}), ...]
+
+
+def test_the_version_changes_with_what_each_key_says_and_with_nothing_else(tmp_path):
+    theatre = load(write_theatre(tmp_path / "theatre"))
+    data = {name: read(tmp_path / "theatre" / name, name).data for name in FILES}
+    values = {}
+    for path, value in leaves(data):
+        if isinstance(value, str):
+            values.setdefault(path[-1], set()).add(value)
+    covered, versions = set(), {theatre.version}
+    for (name, *path), value in leaves(data):
+        if covered.issuperset(path):
+            continue
+        for instead in alternatives(path[-1], value, values):
+            text = json.dumps(replaced(data[name], path, instead))
+            folder = write_theatre(tmp_path / "changed", **{name.removesuffix(".yaml"): text})
+            try:
+                playbook = load(folder)
+            except PlaybookError:
+                continue
+            is_new = meaning(playbook) != meaning(theatre)
+            assert (playbook.version not in versions) == is_new, (name, path, instead)
+            if is_new:
+                versions.add(playbook.version)
+                covered |= {*path}
+                break
+    # There is one objective only; another method of exploration has another key.
+    assert KEYS - covered == {"objective", "method", "temperature"}
 
 
 @pytest.mark.parametrize(
@@ -277,3 +339,32 @@ def test_the_type_of_what_an_affinity_matches_is_meaning(tmp_path):
         for kind in ("string", "weights")
     ]
     assert hashes[0] != hashes[1]
+
+
+def test_another_method_of_exploration_is_another_version(tmp_path):
+    head = FILES["playbook.yaml"]
+    versions = {
+        load(
+            write_theatre(tmp_path, playbook=head.replace("method: epsilon\n  epsilon: 0.05", method))
+        ).version
+        for method in (
+            "method: epsilon\n  epsilon: 0.05",
+            "method: softmax\n  temperature: 0.05",
+            "method: softmax\n  temperature: 0.06",
+        )
+    }
+    assert len(versions) == 3
+
+
+@settings(max_examples=25)
+@given(random=ORDERS, comment=st.text("# abc:{}", max_size=8))
+def test_neither_comments_nor_the_order_of_keys_are_part_of_the_version(tmp_path_factory, random, comment):
+    folder = write_theatre(tmp_path_factory.mktemp("theatre"))
+    theatre = load(folder)
+    texts = {}
+    for name in FILES:
+        text = json.dumps(shuffled(read(folder / name, name).data, random), indent=1)
+        texts[name.removesuffix(".yaml")] = text.replace("\n", f" # {comment}\n")
+    again = load(write_theatre(folder, **texts))
+    assert again.version == theatre.version
+    assert again.definition_hashes == theatre.definition_hashes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.engine.playbook.schema import Action
+from services.engine.playbook.schema.catalogue import Action
 from services.engine.policy.consent import CLASSES_WITHOUT_CONSENT, Permission, removal
 
 NOW = datetime(2025, 6, 1, 12, tzinfo=UTC)

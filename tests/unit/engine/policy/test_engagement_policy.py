@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.engine.policy.engagement import Removal, removals
+from services.engine.policy.engagement import EngagementPolicy
+from services.engine.policy.verdicts import Verdicts
 from tests.playbooks import SHOP, load_playbook
 
 ACTIONS = {
@@ -34,7 +35,7 @@ SCOPES = (
     {"actions": ["summer", "recall"]},
     {"groups": ["notices"], "actions": ["spring"]},
 )
-STAGES = ("eligibility", "applicability", "suitability")
+STAGES = ("eligibility", "applicability", "suitability", "suppression")
 
 
 def write(folder, rules):
@@ -62,6 +63,26 @@ def of_action(action_id):
     }
 
 
+def removals(playbook, action_ids, values, action_values, arm=""):
+    """Return what removes each action, having asked for all of its treatments."""
+    policy = EngagementPolicy(Verdicts(playbook, values, action_values), arm)
+    found = {}
+    for action_id in action_ids:
+        action = playbook.actions[action_id]
+        [removal] = {
+            policy.removal(
+                playbook.rules.concerning(action_id, action, treatment_id, treatment),
+                action_id,
+                treatment_id,
+                ignores_arms=False,
+            )
+            for treatment_id, treatment in action.treatments.items()
+        }
+        if removal is not None:
+            found[action_id] = removal
+    return found
+
+
 def verdicts(folder, when, values, action_ids=tuple(ACTIONS), **scope):
     playbook = write(folder, [("eligibility", when, scope)])
     return removals(playbook, action_ids, values, of_action)
@@ -70,7 +91,10 @@ def verdicts(folder, when, values, action_ids=tuple(ACTIONS), **scope):
 def test_a_true_rule_keeps_and_a_false_one_removes(tmp_path):
     assert verdicts(tmp_path, "profile.age >= 18", {"profile.age": 18}) == {}
     removed = verdicts(tmp_path, "profile.age >= 18", {"profile.age": 17})
-    assert removed == dict.fromkeys(ACTIONS, Removal(stage="eligibility", rule="r0", text="Rule 0."))
+    assert set(removed) == set(ACTIONS)
+    [removal] = set(removed.values())
+    assert (removal.stage, removal.rule, removal.text) == ("eligibility", "r0", "Rule 0.")
+    assert removal.condition.text == "profile.age >= 18"
 
 
 def test_a_missing_value_removes_and_is_named(tmp_path):
@@ -129,6 +153,82 @@ def test_the_first_rule_in_the_order_of_the_stages_is_told(tmp_path):
     }
 
 
+@pytest.mark.parametrize("profile", [{}, {"profile.age": 0}, {"profile.age": 1}])
+def test_a_suppression_suppresses_unless_it_is_false(tmp_path, profile):
+    """Missing, failed and true suppress alike."""
+    playbook = write(tmp_path, [("suppression", "1 / profile.age > 0", {})])
+    assert set(removals(playbook, list(ACTIONS), profile, of_action)) == set(ACTIONS)
+    assert removals(playbook, list(ACTIONS), {"profile.age": 2}, of_action) == {}
+
+
+def test_an_unscoped_suppression_spares_what_has_to_be_said(tmp_path):
+    rule = {"name": "hush", "text": "Hush.", "when": "true"}
+    playbook = load_playbook(tmp_path, ("policies", {"suppression": [rule]}))
+    assert set(removals(playbook, ["sale", "recall"], {}, lambda _: {})) == {"sale"}
+    named = rule | {"applies_to": {"actions": ["recall"]}}
+    playbook = load_playbook(tmp_path / "named", ("policies", {"suppression": [named]}))
+    assert set(removals(playbook, ["sale", "recall"], {}, lambda _: {})) == {"recall"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "concerned"),
+    [
+        ({"treatments": ["sale/note"]}, {("sale", "note")}),
+        ({"channels": ["email"]}, {("sale", "mail"), ("recall", "mail")}),
+        ({"groups": ["offers"], "channels": ["email"]}, {("sale", "mail")}),
+        ({"purposes": ["service"]}, {("recall", "mail")}),
+        ({"classes": ["mandatory"]}, {("recall", "mail")}),
+        ({"actions": ["recall"], "treatments": ["sale/note"]}, {("recall", "mail"), ("sale", "note")}),
+        ({"actions": ["recall"], "channels": ["push"]}, set()),
+    ],
+)
+def test_a_scope_reaches_down_to_treatments(tmp_path, scope, concerned):
+    rule = {"name": "never", "text": "Never.", "when": "false", "applies_to": scope}
+    playbook = load_playbook(tmp_path, ("policies", {"eligibility": [rule]}))
+    policy = EngagementPolicy(Verdicts(playbook, {}, lambda _: {}))
+    removed = {
+        (action_id, treatment_id)
+        for action_id, action, treatment_id, treatment in playbook.treatments()
+        if policy.removal(
+            playbook.rules.concerning(action_id, action, treatment_id, treatment),
+            action_id,
+            treatment_id,
+            ignores_arms=False,
+        )
+    }
+    assert removed == concerned
+
+
+def test_a_rule_that_reads_the_treatment_is_decided_for_each(tmp_path):
+    rule = {"name": "by_mail", "text": "By mail.", "when": "treatment.channel == 'email'"}
+    playbook = load_playbook(tmp_path, ("policies", {"suitability": [rule]}))
+    policy = EngagementPolicy(Verdicts(playbook, {}, lambda _: {}))
+    sale = playbook.actions["sale"]
+    removed = [
+        policy.removal(
+            playbook.rules.concerning("sale", sale, name, sale.treatments[name]),
+            "sale",
+            name,
+            ignores_arms=False,
+        )
+        for name in ("mail", "note")
+    ]
+    assert removed[0] is None
+    assert removed[1].rule == "by_mail"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("protective", [False, True])
+def test_an_arm_relaxes_unprotective_applicability_and_suitability_only(tmp_path, stage, protective):
+    rule = {"name": "r0", "text": "No.", "when": "true" if stage == "suppression" else "false"}
+    if stage != "suppression":
+        rule["protective"] = protective
+    playbook = load_playbook(tmp_path, ("policies", {stage: [rule]}))
+    kept = "sale" not in removals(playbook, ["sale"], {}, lambda _: {}, arm="eligibility_only")
+    assert kept is (stage in ("applicability", "suitability") and not protective)
+    assert "sale" in removals(playbook, ["sale"], {}, lambda _: {}, arm="no_levers")
+
+
 def test_without_rules_or_actions_nothing_is_removed(tmp_path):
     assert verdicts(tmp_path / "none", "false", {}, []) == {}
     assert removals(write(tmp_path / "free", []), list(ACTIONS), {}, of_action) == {}
@@ -180,7 +280,8 @@ def test_removals_agree_with_each_rule_evaluated_alone(tmp_path_factory, rules, 
                 )
                 if its_stage != stage or not concerned or action_id in expected:
                     continue
-                if playbook.environment.compile(when).evaluate(activation) is not True:
+                kept = stage != "suppression"
+                if playbook.environment.compile(when).evaluate(activation) is not kept:
                     expected[action_id] = (stage, f"r{number}")
         found = removals(playbook, action_ids, world, of_action)
         assert {name: (removal.stage, removal.rule) for name, removal in found.items()} == expected

@@ -152,6 +152,30 @@ DEGRADATION_CAUSE_MISMATCH: DegradationCause.ValueType  # 4
 """DEGRADATION_CAUSE_MISMATCH: its version or layout is not the one needed."""
 Global___DegradationCause: _TypeAlias = DegradationCause  # noqa: Y015
 
+class _Recipient:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecipientEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recipient.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECIPIENT_UNSPECIFIED: _Recipient.ValueType  # 0
+    """RECIPIENT_UNSPECIFIED is never sent."""
+    RECIPIENT_CUSTOMER: _Recipient.ValueType  # 1
+    """RECIPIENT_CUSTOMER: the customer."""
+    RECIPIENT_ACTOR: _Recipient.ValueType  # 2
+    """RECIPIENT_ACTOR: who acts on the advice."""
+
+class Recipient(_Recipient, metaclass=_RecipientEnumTypeWrapper):
+    """Recipient is whom a treatment reaches."""
+
+RECIPIENT_UNSPECIFIED: Recipient.ValueType  # 0
+"""RECIPIENT_UNSPECIFIED is never sent."""
+RECIPIENT_CUSTOMER: Recipient.ValueType  # 1
+"""RECIPIENT_CUSTOMER: the customer."""
+RECIPIENT_ACTOR: Recipient.ValueType  # 2
+"""RECIPIENT_ACTOR: who acts on the advice."""
+Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
+
 class _OutcomeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -217,6 +241,8 @@ class DecisionContext(_message.Message):
     INTENT_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
     placement: _builtins.str
     """placement is the spot to fill, such as `home-banner`; at most 128 characters."""
     channel: _builtins.str
@@ -229,9 +255,17 @@ class DecisionContext(_message.Message):
     """intent of the customer, such as `complain`; at most 128 characters."""
     time_zone: _builtins.str
     """time_zone is an IANA name such as `Europe/Paris`; else the profile's, else the playbook's."""
+    conversation_id: _builtins.str
+    """conversation_id that the decision is part of; at most 128 characters."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Value]:
-        """attributes by name, each declared with its type under `context` in `playbook.yaml`."""
+        """attributes by name, each declared with its type under `context` in `playbook.yaml`. A borrowed
+        one is left out of every log.
+        """
+
+    @_builtins.property
+    def location(self) -> Global___Location:
+        """location of the customer, as far as it is known."""
 
     def __init__(
         self,
@@ -242,14 +276,89 @@ class DecisionContext(_message.Message):
         intent: _builtins.str = ...,
         time_zone: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _struct_pb2.Value] | None = ...,
+        conversation_id: _builtins.str = ...,
+        location: Global___Location | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "channel", b"channel", "device", b"device", "intent", b"intent", "placement", b"placement", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "channel", b"channel", "conversation_id", b"conversation_id", "device", b"device", "intent", b"intent", "location", b"location", "placement", b"placement", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecisionContext: _TypeAlias = DecisionContext  # noqa: Y015
+
+@_typing.final
+class Location(_message.Message):
+    """Location is a place on earth; whatever is unknown is empty or absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    LATITUDE_FIELD_NUMBER: _builtins.int
+    LONGITUDE_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """country is an ISO 3166 code of two letters. Where no time zone is known, an hour is quiet that is
+    quiet in any zone of the country.
+    """
+    region: _builtins.str
+    """region of the country; at most 128 characters."""
+    latitude: _builtins.float
+    """latitude in degrees, -90 to 90; given with longitude."""
+    longitude: _builtins.float
+    """longitude in degrees, -180 to 180; given with latitude."""
+    def __init__(
+        self,
+        *,
+        country: _builtins.str = ...,
+        region: _builtins.str = ...,
+        latitude: _builtins.float | None = ...,
+        longitude: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_latitude", b"_latitude", "_longitude", b"_longitude", "latitude", b"latitude", "longitude", b"longitude"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_latitude", b"_latitude", "_longitude", b"_longitude", "country", b"country", "latitude", b"latitude", "longitude", b"longitude", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__latitude: _TypeAlias = _typing.Literal["latitude"]  # noqa: Y015
+    _WhichOneofArgType__latitude: _TypeAlias = _typing.Literal["_latitude", b"_latitude"]  # noqa: Y015
+    _WhichOneofReturnType__longitude: _TypeAlias = _typing.Literal["longitude"]  # noqa: Y015
+    _WhichOneofArgType__longitude: _TypeAlias = _typing.Literal["_longitude", b"_longitude"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__latitude) -> _WhichOneofReturnType__latitude | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__longitude) -> _WhichOneofReturnType__longitude | None: ...
+
+Global___Location: _TypeAlias = Location  # noqa: Y015
+
+@_typing.final
+class Actor(_message.Message):
+    """Actor acts on the advice where that is not the customer: an agent, a seller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """id of the actor; 1 to 128 characters."""
+    device: _builtins.str
+    """device in the actor's hand, such as `phone`; at most 128 characters."""
+    time_zone: _builtins.str
+    """time_zone is an IANA name; else the playbook's."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        device: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "id", b"id", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Actor: _TypeAlias = Actor  # noqa: Y015
 
 @_typing.final
 class DecideRequest(_message.Message):
@@ -267,6 +376,7 @@ class DecideRequest(_message.Message):
     INCLUDE_EXPLANATION_FIELD_NUMBER: _builtins.int
     DECISION_TIME_FIELD_NUMBER: _builtins.int
     MIN_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes the call idempotent; at most 128 characters. Empty: the gateway makes one and
     the call is not idempotent.
@@ -299,6 +409,10 @@ class DecideRequest(_message.Message):
     def decision_time(self) -> _timestamp_pb2.Timestamp:
         """decision_time is now where absent; from 2000 to 2100."""
 
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """actor who acts on the advice. Without one, no treatment on a channel to actors is possible."""
+
     def __init__(
         self,
         *,
@@ -312,10 +426,11 @@ class DecideRequest(_message.Message):
         include_explanation: _builtins.bool = ...,
         decision_time: _timestamp_pb2.Timestamp | None = ...,
         min_sequence: _builtins.int = ...,
+        actor: Global___Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "customer", b"customer", "decision_time", b"decision_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "context", b"context", "customer", b"customer", "decision_time", b"decision_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_ids", b"action_ids", "context", b"context", "customer", b"customer", "decision_time", b"decision_time", "groups", b"groups", "include_explanation", b"include_explanation", "max_actions", b"max_actions", "min_sequence", b"min_sequence", "mode", b"mode", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_ids", b"action_ids", "actor", b"actor", "context", b"context", "customer", b"customer", "decision_time", b"decision_time", "groups", b"groups", "include_explanation", b"include_explanation", "max_actions", b"max_actions", "min_sequence", b"min_sequence", "mode", b"mode", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -386,9 +501,10 @@ class Reason(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """code is stable and machine-readable: `LIKELY`, `UNLIKELY`, `VALUE`, `PRIOR`, `MANDATORY`,
-    `BELOW_THRESHOLD`, `NO_CONSENT`, `NOT_ELIGIBLE`, `NO_CANDIDATE`, `UNKNOWN_CUSTOMER`,
-    `DEGRADED`, `NOT_LOGGED`.
+    """code is stable and machine-readable: `WHY`, `LIKELY`, `UNLIKELY`, `VALUE`, `PRIOR`, `MANDATORY`,
+    `DEFAULT`, `WEIGHT`, `LEVER`, `MEASURE`, `BUNDLE`, `EXPLORED`, `LATER`, `CONTROL_ARM`,
+    `BELOW_THRESHOLD`, `NO_CONSENT`, `NOT_ELIGIBLE`, `SUPPRESSED`, `VETOED`, `NOT_POSSIBLE`, `UNLIKELY_ALL`,
+    `NO_CANDIDATE`, `UNKNOWN_CUSTOMER`, `DEGRADED`, `NOT_LOGGED`.
     """
     text: _builtins.str
     """text is one sentence for people."""
@@ -446,6 +562,8 @@ class RankedAction(_message.Message):
     SELECTION_PROBABILITY_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     CONTENT_FIELD_NUMBER: _builtins.int
+    RECIPIENT_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """rank counts from 1."""
     action_id: _builtins.str
@@ -455,20 +573,32 @@ class RankedAction(_message.Message):
     channel: _builtins.str
     """channel to use."""
     device: _builtins.str
-    """device to use; the context's where the channel is the context's, else empty."""
+    """device to use: the one in hand where it fits and the treatment meets the recipient there, else the
+    first that the treatment fits; empty where any does.
+    """
     propensity: _builtins.float
     """propensity is the calibrated probability of the outcome; absent where it is not known."""
     priority: _builtins.float
-    """priority in currency units: propensity x value - cost. Absent where propensity is not known."""
+    """priority in currency units: lever x context weight x propensity x value - cost, expected measures
+    counted by their worth. Absent where propensity is not known.
+    """
     selection_probability: _builtins.float
-    """selection_probability is the probability of this choice given the ranks before it."""
+    """selection_probability is the probability of this choice given the ranks before it and the
+    control arm.
+    """
+    recipient: Global___Recipient.ValueType
+    """recipient of the treatment."""
+    bundle: _builtins.str
+    """bundle that the action came with; empty where it was chosen for itself."""
     @_builtins.property
     def not_before_time(self) -> _timestamp_pb2.Timestamp:
-        """not_before_time is the earliest allowed time, at or after the decision's."""
+        """not_before_time is the earliest time that quiet hours, preferred hours and device allow, at or
+        after the decision's.
+        """
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time ends the action's validity; absent where it does not end. Exclusive."""
+        """expire_time is when the action has lost its point; absent where it does not. Exclusive."""
 
     @_builtins.property
     def value(self) -> Global___Money:
@@ -484,7 +614,7 @@ class RankedAction(_message.Message):
 
     @_builtins.property
     def content(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """content of the treatment."""
+        """content of the treatment, its placeholders filled."""
 
     def __init__(
         self,
@@ -503,10 +633,12 @@ class RankedAction(_message.Message):
         selection_probability: _builtins.float = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         content: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        recipient: Global___Recipient.ValueType = ...,
+        bundle: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "cost", b"cost", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "channel", b"channel", "content", b"content", "cost", b"cost", "device", b"device", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "reasons", b"reasons", "selection_probability", b"selection_probability", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "bundle", b"bundle", "channel", b"channel", "content", b"content", "cost", b"cost", "device", b"device", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "reasons", b"reasons", "recipient", b"recipient", "selection_probability", b"selection_probability", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -528,7 +660,7 @@ class StageTiming(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """stage is `candidates`, `resolve`, `policy`, `consent`, `score`, `arbitrate` or `place`."""
+    """stage is `candidates`, `resolve`, `policy`, `consent`, `place`, `score` or `arbitrate`."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """duration by a monotonic clock."""
@@ -548,6 +680,88 @@ class StageTiming(_message.Message):
 Global___StageTiming: _TypeAlias = StageTiming  # noqa: Y015
 
 @_typing.final
+class ValueTrace(_message.Message):
+    """ValueTrace is one value that a rule read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name such as `profile.region`."""
+    withheld: _builtins.bool
+    """withheld is true for a borrowed value, which is never logged."""
+    source: _builtins.str
+    """source of a value on file."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """value; absent where it was missing or is withheld."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """age of a value on file at the decision."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _struct_pb2.Value | None = ...,
+        withheld: _builtins.bool = ...,
+        source: _builtins.str = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "name", b"name", "source", b"source", "value", b"value", "withheld", b"withheld"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValueTrace: _TypeAlias = ValueTrace  # noqa: Y015
+
+@_typing.final
+class FactorTrace(_message.Message):
+    """FactorTrace is one factor of a candidate's worth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    FACTOR_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is `weight`, `lever` or `measure`."""
+    name: _builtins.str
+    """name in the playbook."""
+    text: _builtins.str
+    """text is a sentence for people."""
+    factor: _builtins.float
+    """factor that it multiplied by; for a measure, what it added, in currency units."""
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueTrace]:
+        """reads are the values that the condition read."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        text: _builtins.str = ...,
+        factor: _builtins.float = ...,
+        reads: _abc.Iterable[Global___ValueTrace] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factor", b"factor", "kind", b"kind", "name", b"name", "reads", b"reads", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FactorTrace: _TypeAlias = FactorTrace  # noqa: Y015
+
+@_typing.final
 class CandidateTrace(_message.Message):
     """CandidateTrace tells what became of one candidate."""
 
@@ -564,6 +778,11 @@ class CandidateTrace(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
+    READS_FIELD_NUMBER: _builtins.int
+    FACTORS_FIELD_NUMBER: _builtins.int
+    NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
+    MOVED_BY_FIELD_NUMBER: _builtins.int
+    RANK_ONE_PROBABILITY_FIELD_NUMBER: _builtins.int
     action_id: _builtins.str
     """action_id in the playbook."""
     treatment_id: _builtins.str
@@ -571,7 +790,10 @@ class CandidateTrace(_message.Message):
     channel: _builtins.str
     """channel of the treatment."""
     removed_stage: _builtins.str
-    """removed_stage is the stage that removed it, such as `eligibility`; empty where it was ranked."""
+    """removed_stage is the stage that removed it: `eligibility`, `applicability`, `suitability`,
+    `suppression`, `consent`, `arm`, `place`, `content`, `score`, `arbitration` (a least propensity) or
+    `veto` (a lever of 0); empty where it was arbitrated.
+    """
     removed_rule: _builtins.str
     """removed_rule is the name of the rule that removed it."""
     removed_text: _builtins.str
@@ -582,6 +804,10 @@ class CandidateTrace(_message.Message):
     """priority is absent where it was not scored."""
     rank: _builtins.int
     """rank in the answer, 0 where it is not in it."""
+    rank_one_probability: _builtins.float
+    """rank_one_probability is the probability of being ranked first among what is drawn; 1 for a
+    mandatory action, which comes before it. Without mandatory ones all candidates sum to 1.
+    """
     @_builtins.property
     def value(self) -> Global___Money:
         """value of the outcome."""
@@ -589,6 +815,22 @@ class CandidateTrace(_message.Message):
     @_builtins.property
     def cost(self) -> Global___Money:
         """cost of the treatment."""
+
+    @_builtins.property
+    def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueTrace]:
+        """reads are the values that the removing rule read."""
+
+    @_builtins.property
+    def factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___FactorTrace]:
+        """factors of its worth that are not 1, and measures that are not 0."""
+
+    @_builtins.property
+    def not_before_time(self) -> _timestamp_pb2.Timestamp:
+        """not_before_time is the earliest time to deliver it; absent where it was removed before."""
+
+    @_builtins.property
+    def moved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """moved_by names what moved it to later."""
 
     def __init__(
         self,
@@ -604,10 +846,15 @@ class CandidateTrace(_message.Message):
         cost: Global___Money | None = ...,
         priority: _builtins.float | None = ...,
         rank: _builtins.int = ...,
+        reads: _abc.Iterable[Global___ValueTrace] | None = ...,
+        factors: _abc.Iterable[Global___FactorTrace] | None = ...,
+        not_before_time: _timestamp_pb2.Timestamp | None = ...,
+        moved_by: _abc.Iterable[_builtins.str] | None = ...,
+        rank_one_probability: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "cost", b"cost", "priority", b"priority", "propensity", b"propensity", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "cost", b"cost", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "channel", b"channel", "cost", b"cost", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "removed_rule", b"removed_rule", "removed_stage", b"removed_stage", "removed_text", b"removed_text", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "channel", b"channel", "cost", b"cost", "factors", b"factors", "moved_by", b"moved_by", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "rank_one_probability", b"rank_one_probability", "reads", b"reads", "removed_rule", b"removed_rule", "removed_stage", b"removed_stage", "removed_text", b"removed_text", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -619,6 +866,46 @@ class CandidateTrace(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__propensity) -> _WhichOneofReturnType__propensity | None: ...
 
 Global___CandidateTrace: _TypeAlias = CandidateTrace  # noqa: Y015
+
+@_typing.final
+class NearestChange(_message.Message):
+    """NearestChange is the smallest change that would have put the runner-up first, everything else being
+    as it was.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    TREATMENT_ID_FIELD_NUMBER: _builtins.int
+    LEVER_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    action_id: _builtins.str
+    """action_id of the runner-up, the best candidate of another action than the first."""
+    treatment_id: _builtins.str
+    """treatment_id of the runner-up."""
+    lever: _builtins.float
+    """lever is the factor by which its levers would have to be multiplied; absent where none does it."""
+    @_builtins.property
+    def value(self) -> Global___Money:
+        """value is what its outcome would have to be worth; absent where none does it."""
+
+    def __init__(
+        self,
+        *,
+        action_id: _builtins.str = ...,
+        treatment_id: _builtins.str = ...,
+        lever: _builtins.float | None = ...,
+        value: Global___Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lever", b"_lever", "lever", b"lever", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lever", b"_lever", "action_id", b"action_id", "lever", b"lever", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lever: _TypeAlias = _typing.Literal["lever"]  # noqa: Y015
+    _WhichOneofArgType__lever: _TypeAlias = _typing.Literal["_lever", b"_lever"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lever) -> _WhichOneofReturnType__lever | None: ...
+
+Global___NearestChange: _TypeAlias = NearestChange  # noqa: Y015
 
 @_typing.final
 class FeatureTrace(_message.Message):
@@ -664,10 +951,14 @@ class Explanation(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     TIME_ZONE_SOURCE_FIELD_NUMBER: _builtins.int
+    NEAREST_CHANGE_FIELD_NUMBER: _builtins.int
+    CONTROL_ARM_SHARE_FIELD_NUMBER: _builtins.int
     time_zone: _builtins.str
     """time_zone that local times were computed in."""
     time_zone_source: _builtins.str
-    """time_zone_source is `request`, `profile` or `playbook`."""
+    """time_zone_source is `request`, `profile`, `country` or `playbook`."""
+    control_arm_share: _builtins.float
+    """control_arm_share is the share of customers in this arm; 0 where there is none."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateTrace]:
         """candidates in playbook order, then `do_nothing`."""
@@ -676,6 +967,12 @@ class Explanation(_message.Message):
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureTrace]:
         """features of the customer."""
 
+    @_builtins.property
+    def nearest_change(self) -> Global___NearestChange:
+        """nearest_change that would have made the runner-up win; absent where there is no runner-up, or it
+        was the draw that chose.
+        """
+
     def __init__(
         self,
         *,
@@ -683,10 +980,12 @@ class Explanation(_message.Message):
         features: _abc.Iterable[Global___FeatureTrace] | None = ...,
         time_zone: _builtins.str = ...,
         time_zone_source: _builtins.str = ...,
+        nearest_change: Global___NearestChange | None = ...,
+        control_arm_share: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nearest_change", b"nearest_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "features", b"features", "time_zone", b"time_zone", "time_zone_source", b"time_zone_source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "control_arm_share", b"control_arm_share", "features", b"features", "nearest_change", b"nearest_change", "time_zone", b"time_zone", "time_zone_source", b"time_zone_source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -713,6 +1012,7 @@ class DecideResponse(_message.Message):
     DECISION_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_SEQUENCE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    CONTROL_ARM_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """decision_id is a UUIDv5 of caller, mode and `request_id`."""
     request_id: _builtins.str
@@ -729,6 +1029,8 @@ class DecideResponse(_message.Message):
     """served_by is the level at which the decision was made."""
     as_of_sequence: _builtins.int
     """as_of_sequence is the event sequence that features reflect; 0 where they were not read."""
+    control_arm: _builtins.str
+    """control_arm that the customer is in, such as `hold_out`; empty for most."""
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedAction]:
         """actions, best first; empty means "leave this person alone"."""
@@ -777,14 +1079,151 @@ class DecideResponse(_message.Message):
         decision_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_sequence: _builtins.int = ...,
         explanation: Global___Explanation | None = ...,
+        control_arm: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision_time", b"decision_time", "explanation", b"explanation", "total_duration", b"total_duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "as_of_sequence", b"as_of_sequence", "customer_id", b"customer_id", "decision_id", b"decision_id", "decision_time", b"decision_time", "degradations", b"degradations", "explanation", b"explanation", "feature_set_version", b"feature_set_version", "model_version", b"model_version", "playbook_version", b"playbook_version", "reasons", b"reasons", "request_id", b"request_id", "served_by", b"served_by", "timings", b"timings", "total_duration", b"total_duration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "as_of_sequence", b"as_of_sequence", "control_arm", b"control_arm", "customer_id", b"customer_id", "decision_id", b"decision_id", "decision_time", b"decision_time", "degradations", b"degradations", "explanation", b"explanation", "feature_set_version", b"feature_set_version", "model_version", b"model_version", "playbook_version", b"playbook_version", "reasons", b"reasons", "request_id", b"request_id", "served_by", b"served_by", "timings", b"timings", "total_duration", b"total_duration"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideResponse: _TypeAlias = DecideResponse  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionRequest(_message.Message):
+    """ExplainDecisionRequest asks why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """decision_id of a decision on record; required."""
+    include_contributions: _builtins.bool
+    """include_contributions asks the model what each feature contributed; it takes milliseconds a
+    candidate.
+    """
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        include_contributions: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "include_contributions", b"include_contributions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionRequest: _TypeAlias = ExplainDecisionRequest  # noqa: Y015
+
+@_typing.final
+class Contribution(_message.Message):
+    """Contribution is what one feature added to the model's score of one candidate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.str
+    """feature name; `bias` is the model's starting point."""
+    value: _builtins.float
+    """value of the feature; absent means missing."""
+    contribution: _builtins.float
+    """contribution to the log-odds before calibration; all of a candidate sum to its score."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.str = ...,
+        value: _builtins.float | None = ...,
+        contribution: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "contribution", b"contribution", "feature", b"feature", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___Contribution: _TypeAlias = Contribution  # noqa: Y015
+
+@_typing.final
+class CandidateContributions(_message.Message):
+    """CandidateContributions holds the contributions of one scored action, the weightiest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    action_id: _builtins.str
+    """action_id in the playbook."""
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
+        """contributions by falling weight."""
+
+    def __init__(
+        self,
+        *,
+        action_id: _builtins.str = ...,
+        contributions: _abc.Iterable[Global___Contribution] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "contributions", b"contributions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CandidateContributions: _TypeAlias = CandidateContributions  # noqa: Y015
+
+@_typing.final
+class ExplainDecisionResponse(_message.Message):
+    """ExplainDecisionResponse is the story of one decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    CONTRIBUTIONS_MISSING_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    contributions_missing: _builtins.str
+    """contributions_missing says why contributions that were asked for are not there."""
+    @_builtins.property
+    def request(self) -> Global___DecideRequest:
+        """request as it was logged: borrowed attributes are left out."""
+
+    @_builtins.property
+    def response(self) -> Global___DecideResponse:
+        """response as it was answered, with the whole explanation: the recorded one where the caller had asked
+        for it, else made again from the record.
+        """
+
+    @_builtins.property
+    def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateContributions]:
+        """contributions of the model, where they were asked for and the model is at hand."""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
+        """outcomes reported so far, by time; at most 1,000, the earliest."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___DecideRequest | None = ...,
+        response: Global___DecideResponse | None = ...,
+        contributions: _abc.Iterable[Global___CandidateContributions] | None = ...,
+        contributions_missing: _builtins.str = ...,
+        outcomes: _abc.Iterable[Global___Outcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "contributions_missing", b"contributions_missing", "outcomes", b"outcomes", "request", b"request", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainDecisionResponse: _TypeAlias = ExplainDecisionResponse  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
@@ -792,11 +1231,32 @@ class Outcome(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MeasuresEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     OUTCOME_ID_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     RANK_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     OUTCOME_TIME_FIELD_NUMBER: _builtins.int
+    MEASURES_FIELD_NUMBER: _builtins.int
     outcome_id: _builtins.str
     """outcome_id identifies the outcome for ever; 1 to 128 characters."""
     decision_id: _builtins.str
@@ -809,6 +1269,12 @@ class Outcome(_message.Message):
     def outcome_time(self) -> _timestamp_pb2.Timestamp:
         """outcome_time is when it happened, from 2000 to at most five minutes ahead."""
 
+    @_builtins.property
+    def measures(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """measures that the playbook declares, such as `effort` or `satisfaction`, each within its range; at
+        most 20.
+        """
+
     def __init__(
         self,
         *,
@@ -817,10 +1283,11 @@ class Outcome(_message.Message):
         rank: _builtins.int = ...,
         kind: Global___OutcomeKind.ValueType = ...,
         outcome_time: _timestamp_pb2.Timestamp | None = ...,
+        measures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome_time", b"outcome_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "kind", b"kind", "outcome_id", b"outcome_id", "outcome_time", b"outcome_time", "rank", b"rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "kind", b"kind", "measures", b"measures", "outcome_id", b"outcome_id", "outcome_time", b"outcome_time", "rank", b"rank"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

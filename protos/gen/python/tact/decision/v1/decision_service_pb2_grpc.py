@@ -40,6 +40,11 @@ class DecisionServiceStub:
                 request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideRequest.SerializeToString,
                 response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideResponse.FromString,
                 _registered_method=True)
+        self.ExplainDecision = channel.unary_unary(
+                '/tact.decision.v1.DecisionService/ExplainDecision',
+                request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+                response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.FromString,
+                _registered_method=True)
         self.RecordOutcomes = channel.unary_unary(
                 '/tact.decision.v1.DecisionService/RecordOutcomes',
                 request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesRequest.SerializeToString,
@@ -66,6 +71,19 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainDecision(self, request, context):
+        """ExplainDecision tells the whole story of a decision on record, live or dry, from what was recorded:
+        it asks no profile and no features, changes nothing, and gives the same answer later. Only
+        `include_contributions` asks scoring.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
+        (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+        (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordOutcomes(self, request, context):
         """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
         `outcome_id`.
@@ -84,6 +102,11 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.Decide,
                     request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideRequest.FromString,
                     response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideResponse.SerializeToString,
+            ),
+            'ExplainDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainDecision,
+                    request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.FromString,
+                    response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.SerializeToString,
             ),
             'RecordOutcomes': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordOutcomes,
@@ -119,6 +142,33 @@ class DecisionService:
             '/tact.decision.v1.DecisionService/Decide',
             tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideRequest.SerializeToString,
             tact_dot_decision_dot_v1_dot_decision__service__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.decision.v1.DecisionService/ExplainDecision',
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,15 @@ class DecisionServiceStub:
     (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
     DEADLINE_EXCEEDED.
     """
+    ExplainDecision: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_service_pb2.ExplainDecisionResponse]
+    """ExplainDecision tells the whole story of a decision on record, live or dry, from what was recorded:
+    it asks no profile and no features, changes nothing, and gives the same answer later. Only
+    `include_contributions` asks scoring.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
+    (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+    (STORE_UNAVAILABLE).
+    """
     RecordOutcomes: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]
     """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
     `outcome_id`.
@@ -67,6 +76,15 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
     (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
     DEADLINE_EXCEEDED.
+    """
+    ExplainDecision: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ExplainDecisionRequest, _decision_service_pb2.ExplainDecisionResponse]  # type: ignore[assignment]
+    """ExplainDecision tells the whole story of a decision on record, live or dry, from what was recorded:
+    it asks no profile and no features, changes nothing, and gives the same answer later. Only
+    `include_contributions` asks scoring.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
+    (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+    (STORE_UNAVAILABLE).
     """
     RecordOutcomes: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]  # type: ignore[assignment]
     """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
@@ -94,6 +112,21 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
         (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
         DEADLINE_EXCEEDED.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainDecision(
+        self,
+        request: _decision_service_pb2.ExplainDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.ExplainDecisionResponse, _abc.Awaitable[_decision_service_pb2.ExplainDecisionResponse]]:
+        """ExplainDecision tells the whole story of a decision on record, live or dry, from what was recorded:
+        it asks no profile and no features, changes nothing, and gives the same answer later. Only
+        `include_contributions` asks scoring.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
+        (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+        (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod

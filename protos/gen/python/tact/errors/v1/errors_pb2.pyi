@@ -47,7 +47,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: _ErrorReason.ValueType  # 5
     """ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: the caller works with a playbook version that this
-    service does not hold. Code FAILED_PRECONDITION.
+    service does not hold, or asks about a decision that was made by such a version, of the playbook
+    or of Tact. Code FAILED_PRECONDITION.
     Example: `playbook version 1f0c… is not held; held: 77ab…`.
     """
     ERROR_REASON_SCHEMA_MISMATCH: _ErrorReason.ValueType  # 6
@@ -72,8 +73,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Code NOT_FOUND. Example: `customer_id: no such customer`.
     """
     ERROR_REASON_DECISION_UNKNOWN: _ErrorReason.ValueType  # 11
-    """ERROR_REASON_DECISION_UNKNOWN: an outcome names a decision, or a rank in it, that the log does
-    not hold. Code NOT_FOUND. Example: `decision_id: no such live decision`.
+    """ERROR_REASON_DECISION_UNKNOWN: a call or an outcome names a decision, or a rank in it, that the log
+    does not hold. Code NOT_FOUND. Example: `no decision with this id is on record`.
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 12
     """ERROR_REASON_OVERLOADED: a queue is full; nothing was done. Code RESOURCE_EXHAUSTED.
@@ -120,7 +121,8 @@ decision. Code FAILED_PRECONDITION. Example: `request_id "a-1" was answered 2 da
 """
 ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: ErrorReason.ValueType  # 5
 """ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: the caller works with a playbook version that this
-service does not hold. Code FAILED_PRECONDITION.
+service does not hold, or asks about a decision that was made by such a version, of the playbook
+or of Tact. Code FAILED_PRECONDITION.
 Example: `playbook version 1f0c… is not held; held: 77ab…`.
 """
 ERROR_REASON_SCHEMA_MISMATCH: ErrorReason.ValueType  # 6
@@ -145,8 +147,8 @@ ERROR_REASON_CUSTOMER_UNKNOWN: ErrorReason.ValueType  # 10
 Code NOT_FOUND. Example: `customer_id: no such customer`.
 """
 ERROR_REASON_DECISION_UNKNOWN: ErrorReason.ValueType  # 11
-"""ERROR_REASON_DECISION_UNKNOWN: an outcome names a decision, or a rank in it, that the log does
-not hold. Code NOT_FOUND. Example: `decision_id: no such live decision`.
+"""ERROR_REASON_DECISION_UNKNOWN: a call or an outcome names a decision, or a rank in it, that the log
+does not hold. Code NOT_FOUND. Example: `no decision with this id is on record`.
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 12
 """ERROR_REASON_OVERLOADED: a queue is full; nothing was done. Code RESOURCE_EXHAUSTED.

@@ -24,17 +24,28 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tact.decision.v1 import decision_service_pb2 as tact_dot_decision_dot_v1_dot_decision__service__pb2
+from tact.profile.v1 import profile_service_pb2 as tact_dot_profile_dot_v1_dot_profile__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tact/log/v1/decision_record.proto\x12\x0btact.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tact/decision/v1/decision_service.proto\"\x9e\x02\n\x0e\x44\x65\x63isionRecord\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.tact.decision.v1.DecideRequest\x12\x32\n\x08response\x18\x03 \x01(\x0b\x32 .tact.decision.v1.DecideResponse\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x17\n\x0f\x63ustomer_vector\x18\x06 \x01(\x0c\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.tact.log.v1.CandidateRecord\"\xeb\x01\n\x0f\x43\x61ndidateRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\x15\n\rremoved_stage\x18\x03 \x01(\t\x12\x14\n\x0cremoved_rule\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_vector\x18\x05 \x01(\x0c\x12\x17\n\npropensity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14rank_one_probability\x18\x08 \x01(\x01\x42\r\n\x0b_propensityB\x0b\n\t_priorityb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tact/log/v1/decision_record.proto\x12\x0btact.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tact/decision/v1/decision_service.proto\x1a%tact/profile/v1/profile_service.proto\"\xc8\x01\n\x0cKnownProfile\x12=\n\nattributes\x18\x01 \x03(\x0b\x32).tact.log.v1.KnownProfile.AttributesEntry\x12*\n\x08\x63onsents\x18\x02 \x03(\x0b\x32\x18.tact.profile.v1.Consent\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tact.profile.v1.Attribute:\x02\x38\x01\"\x8a\x01\n\x0fWithheldVerdict\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x11\n\taction_id\x18\x02 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x03 \x01(\t\x12%\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.tact.log.v1.Verdict\x12\x14\n\x0cmissing_name\x18\x05 \x01(\t\"\x92\x04\n\x0e\x44\x65\x63isionRecord\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.tact.decision.v1.DecideRequest\x12\x32\n\x08response\x18\x03 \x01(\x0b\x32 .tact.decision.v1.DecideResponse\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x17\n\x0f\x63ustomer_vector\x18\x06 \x01(\x0c\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.tact.log.v1.CandidateRecord\x12\x19\n\x11\x63ontrol_arm_share\x18\x08 \x01(\x01\x12*\n\x07profile\x18\t \x01(\x0b\x32\x19.tact.log.v1.KnownProfile\x12\x16\n\x0e\x66\x65\x61ture_vector\x18\n \x01(\x0c\x12\x14\n\x0c\x66\x65\x61ture_ages\x18\x0b \x01(\x0c\x12\x30\n\x0c\x66\x65\x61ture_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08withheld\x18\r \x03(\x0b\x32\x1c.tact.log.v1.WithheldVerdict\x12\x1b\n\x13\x66\x65\x61ture_fingerprint\x18\x0e \x01(\t\"\x9e\x02\n\x0f\x43\x61ndidateRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\x15\n\rremoved_stage\x18\x03 \x01(\t\x12\x14\n\x0cremoved_rule\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_vector\x18\x05 \x01(\x0c\x12\x17\n\npropensity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14rank_one_probability\x18\x08 \x01(\x01\x12\x13\n\x0b\x66\x65\x61ture_row\x18\t \x01(\x0c\x12\x12\n\x05prior\x18\n \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_propensityB\x0b\n\t_priorityB\x08\n\x06_prior*p\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_FALSE\x10\x01\x12\x10\n\x0cVERDICT_TRUE\x10\x02\x12\x13\n\x0fVERDICT_MISSING\x10\x03\x12\x12\n\x0eVERDICT_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tact.log.v1.decision_record_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISIONRECORD']._serialized_start=125
-  _globals['_DECISIONRECORD']._serialized_end=411
-  _globals['_CANDIDATERECORD']._serialized_start=414
-  _globals['_CANDIDATERECORD']._serialized_end=649
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_VERDICT']._serialized_start=1329
+  _globals['_VERDICT']._serialized_end=1441
+  _globals['_KNOWNPROFILE']._serialized_start=164
+  _globals['_KNOWNPROFILE']._serialized_end=364
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_start=287
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_end=364
+  _globals['_WITHHELDVERDICT']._serialized_start=367
+  _globals['_WITHHELDVERDICT']._serialized_end=505
+  _globals['_DECISIONRECORD']._serialized_start=508
+  _globals['_DECISIONRECORD']._serialized_end=1038
+  _globals['_CANDIDATERECORD']._serialized_start=1041
+  _globals['_CANDIDATERECORD']._serialized_end=1327
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tact.decision.v1 import decision_service_pb2 as _decision_service_pb2
+from tact.profile.v1 import profile_service_pb2 as _profile_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +21,129 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Verdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
+    """VERDICT_UNSPECIFIED is never written."""
+    VERDICT_FALSE: _Verdict.ValueType  # 1
+    """VERDICT_FALSE: it was false."""
+    VERDICT_TRUE: _Verdict.ValueType  # 2
+    """VERDICT_TRUE: it was true."""
+    VERDICT_MISSING: _Verdict.ValueType  # 3
+    """VERDICT_MISSING: a value was missing."""
+    VERDICT_FAILED: _Verdict.ValueType  # 4
+    """VERDICT_FAILED: it ended in an error."""
+
+class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
+    """Verdict is what became of a condition."""
+
+VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
+"""VERDICT_UNSPECIFIED is never written."""
+VERDICT_FALSE: Verdict.ValueType  # 1
+"""VERDICT_FALSE: it was false."""
+VERDICT_TRUE: Verdict.ValueType  # 2
+"""VERDICT_TRUE: it was true."""
+VERDICT_MISSING: Verdict.ValueType  # 3
+"""VERDICT_MISSING: a value was missing."""
+VERDICT_FAILED: Verdict.ValueType  # 4
+"""VERDICT_FAILED: it ended in an error."""
+Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+
+@_typing.final
+class KnownProfile(_message.Message):
+    """KnownProfile is what the decision knew of a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _profile_service_pb2.Attribute: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _profile_service_pb2.Attribute | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    CONSENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attributes(self) -> _containers.MessageMap[_builtins.str, _profile_service_pb2.Attribute]:
+        """attributes on file; those that are borrowed or lack a consent are left out."""
+
+    @_builtins.property
+    def consents(self) -> _containers.RepeatedCompositeFieldContainer[_profile_service_pb2.Consent]:
+        """consents by purpose and channel."""
+
+    def __init__(
+        self,
+        *,
+        attributes: _abc.Mapping[_builtins.str, _profile_service_pb2.Attribute] | None = ...,
+        consents: _abc.Iterable[_profile_service_pb2.Consent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consents", b"consents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownProfile: _TypeAlias = KnownProfile  # noqa: Y015
+
+@_typing.final
+class WithheldVerdict(_message.Message):
+    """WithheldVerdict is the outcome of a condition that read a borrowed value. The value is not logged; a
+    replay takes the outcome as input.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: _builtins.int
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    TREATMENT_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    MISSING_NAME_FIELD_NUMBER: _builtins.int
+    condition: _builtins.str
+    """condition is the text of the expression."""
+    action_id: _builtins.str
+    """action_id that it was asked about; empty where it does not depend on the action."""
+    treatment_id: _builtins.str
+    """treatment_id that it was asked about; empty where it does not depend on the treatment."""
+    verdict: Global___Verdict.ValueType
+    """verdict of the condition."""
+    missing_name: _builtins.str
+    """missing_name is the name of the value that was missing; empty where none was."""
+    def __init__(
+        self,
+        *,
+        condition: _builtins.str = ...,
+        action_id: _builtins.str = ...,
+        treatment_id: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        missing_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "condition", b"condition", "missing_name", b"missing_name", "treatment_id", b"treatment_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithheldVerdict: _TypeAlias = WithheldVerdict  # noqa: Y015
 
 @_typing.final
 class DecisionRecord(_message.Message):
@@ -33,15 +158,32 @@ class DecisionRecord(_message.Message):
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     CUSTOMER_VECTOR_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    CONTROL_ARM_SHARE_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
+    FEATURE_VECTOR_FIELD_NUMBER: _builtins.int
+    FEATURE_AGES_FIELD_NUMBER: _builtins.int
+    FEATURE_TIME_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
+    FEATURE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     caller: _builtins.str
     """caller that asked, `anonymous` where unauthenticated."""
     schema_fingerprint: _builtins.str
     """schema_fingerprint of the vectors; empty where nothing was scored by a model."""
     customer_vector: _builtins.bytes
     """customer_vector that was scored: little-endian float64, NaN is missing."""
+    control_arm_share: _builtins.float
+    """control_arm_share is the share of customers in the response's control arm; 0 where there is none."""
+    feature_vector: _builtins.bytes
+    """feature_vector holds the customer features that were read: little-endian float64, NaN is missing, as
+    is what lacks a consent; empty where none were read.
+    """
+    feature_ages: _builtins.bytes
+    """feature_ages holds their ages in seconds at `feature_time`."""
+    feature_fingerprint: _builtins.str
+    """feature_fingerprint identifies the layout of `feature_vector` and `feature_row`."""
     @_builtins.property
     def request(self) -> _decision_service_pb2.DecideRequest:
-        """request as received."""
+        """request as received, borrowed attributes left out."""
 
     @_builtins.property
     def response(self) -> _decision_service_pb2.DecideResponse:
@@ -55,6 +197,20 @@ class DecisionRecord(_message.Message):
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateRecord]:
         """candidates considered, in playbook order, then `do_nothing`."""
 
+    @_builtins.property
+    def profile(self) -> Global___KnownProfile:
+        """profile that was read, empty where it could not be; absent where the customer is unknown or nobody
+        could tell who it is.
+        """
+
+    @_builtins.property
+    def feature_time(self) -> _timestamp_pb2.Timestamp:
+        """feature_time is the time that the features are as of; absent where none were read."""
+
+    @_builtins.property
+    def withheld(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithheldVerdict]:
+        """withheld holds the outcomes of conditions that read a borrowed value."""
+
     def __init__(
         self,
         *,
@@ -65,10 +221,17 @@ class DecisionRecord(_message.Message):
         schema_fingerprint: _builtins.str = ...,
         customer_vector: _builtins.bytes = ...,
         candidates: _abc.Iterable[Global___CandidateRecord] | None = ...,
+        control_arm_share: _builtins.float = ...,
+        profile: Global___KnownProfile | None = ...,
+        feature_vector: _builtins.bytes = ...,
+        feature_ages: _builtins.bytes = ...,
+        feature_time: _timestamp_pb2.Timestamp | None = ...,
+        withheld: _abc.Iterable[Global___WithheldVerdict] | None = ...,
+        feature_fingerprint: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time", "request", b"request", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_time", b"feature_time", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "customer_vector", b"customer_vector", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "control_arm_share", b"control_arm_share", "customer_vector", b"customer_vector", "feature_ages", b"feature_ages", "feature_fingerprint", b"feature_fingerprint", "feature_time", b"feature_time", "feature_vector", b"feature_vector", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -88,6 +251,8 @@ class CandidateRecord(_message.Message):
     PROPENSITY_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     RANK_ONE_PROBABILITY_FIELD_NUMBER: _builtins.int
+    FEATURE_ROW_FIELD_NUMBER: _builtins.int
+    PRIOR_FIELD_NUMBER: _builtins.int
     action_id: _builtins.str
     """action_id in the playbook."""
     treatment_id: _builtins.str
@@ -103,7 +268,15 @@ class CandidateRecord(_message.Message):
     priority: _builtins.float
     """priority is absent where it was not known."""
     rank_one_probability: _builtins.float
-    """rank_one_probability is the probability of being ranked first."""
+    """rank_one_probability is the probability of being ranked first among what is drawn; 1 for a
+    mandatory action, which comes before it. Without mandatory ones all candidates sum to 1.
+    """
+    feature_row: _builtins.bytes
+    """feature_row holds the candidate features that were read for the action, as `feature_vector`; set on
+    the first candidate of each action.
+    """
+    prior: _builtins.float
+    """prior is the base rate that reasons compare with; absent where none is known."""
     def __init__(
         self,
         *,
@@ -115,15 +288,21 @@ class CandidateRecord(_message.Message):
         propensity: _builtins.float | None = ...,
         priority: _builtins.float | None = ...,
         rank_one_probability: _builtins.float = ...,
+        feature_row: _builtins.bytes = ...,
+        prior: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "priority", b"priority", "propensity", b"propensity"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prior", b"_prior", "_priority", b"_priority", "_propensity", b"_propensity", "prior", b"prior", "priority", b"priority", "propensity", b"propensity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "candidate_vector", b"candidate_vector", "priority", b"priority", "propensity", b"propensity", "rank_one_probability", b"rank_one_probability", "removed_rule", b"removed_rule", "removed_stage", b"removed_stage", "treatment_id", b"treatment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prior", b"_prior", "_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "candidate_vector", b"candidate_vector", "feature_row", b"feature_row", "prior", b"prior", "priority", b"priority", "propensity", b"propensity", "rank_one_probability", b"rank_one_probability", "removed_rule", b"removed_rule", "removed_stage", b"removed_stage", "treatment_id", b"treatment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prior: _TypeAlias = _typing.Literal["prior"]  # noqa: Y015
+    _WhichOneofArgType__prior: _TypeAlias = _typing.Literal["_prior", b"_prior"]  # noqa: Y015
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
     _WhichOneofReturnType__propensity: _TypeAlias = _typing.Literal["propensity"]  # noqa: Y015
     _WhichOneofArgType__propensity: _TypeAlias = _typing.Literal["_propensity", b"_propensity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prior) -> _WhichOneofReturnType__prior | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
     @_typing.overload

@@ -124,7 +124,7 @@ class Consent(_message.Message):
     purpose: _builtins.str
     """purpose is declared in the playbook."""
     channel: _builtins.str
-    """channel is declared in the playbook."""
+    """channel is declared in the playbook; empty where the purpose is the use of data."""
     state: Global___ConsentState.ValueType
     """state is what the customer said."""
     source: _builtins.str
@@ -342,6 +342,9 @@ class Attribute(_message.Message):
 
     VALUE_FIELD_NUMBER: _builtins.int
     RECORD_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """source says where the value comes from."""
     @_builtins.property
     def value(self) -> _struct_pb2.Value:
         """value has the declared type."""
@@ -355,10 +358,11 @@ class Attribute(_message.Message):
         *,
         value: _struct_pb2.Value | None = ...,
         record_time: _timestamp_pb2.Timestamp | None = ...,
+        source: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time", "source", b"source", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

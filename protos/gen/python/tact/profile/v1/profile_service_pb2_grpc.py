@@ -63,11 +63,12 @@ class ProfileServiceServicer:
 
     def UpsertProfiles(self, request, context):
         """UpsertProfiles creates customers and records attribute values and identities; durable before it
-        answers. Attributes not named keep their values; a null value makes an attribute missing from
+        answers, but for borrowed attributes, which are held in memory only, until they are too old. Attributes not named keep their values; a null value makes an attribute missing from
         then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type,
+        a copied attribute without `source`),
         IDENTITY_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,7 +76,8 @@ class ProfileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetProfiles(self, request, context):
-        """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
+        """BatchGetProfiles returns attributes and consents, by customer or by identity. A value older than
+        the `max_age` that the playbook declares is left out. An unknown
         customer or identity is no error: the profile says `found: false`.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
@@ -101,7 +103,8 @@ class ProfileServiceServicer:
         and binding for every later read.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
+        for the use of data), CUSTOMER_UNKNOWN,
         IDENTIFIER_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -35,15 +35,17 @@ class ProfileServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ProfileServiceAsyncStub: ...
     UpsertProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.UpsertProfilesRequest, _profile_service_pb2.UpsertProfilesResponse]
     """UpsertProfiles creates customers and records attribute values and identities; durable before it
-    answers. Attributes not named keep their values; a null value makes an attribute missing from
+    answers, but for borrowed attributes, which are held in memory only, until they are too old. Attributes not named keep their values; a null value makes an attribute missing from
     then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type,
+    a copied attribute without `source`),
     IDENTITY_TAKEN.
     """
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
-    """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
+    """BatchGetProfiles returns attributes and consents, by customer or by identity. A value older than
+    the `max_age` that the playbook declares is left out. An unknown
     customer or identity is no error: the profile says `found: false`.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
@@ -61,7 +63,8 @@ class ProfileServiceStub:
     and binding for every later read.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
+    for the use of data), CUSTOMER_UNKNOWN,
     IDENTIFIER_REUSED.
     """
 
@@ -72,15 +75,17 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     UpsertProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.UpsertProfilesRequest, _profile_service_pb2.UpsertProfilesResponse]  # type: ignore[assignment]
     """UpsertProfiles creates customers and records attribute values and identities; durable before it
-    answers. Attributes not named keep their values; a null value makes an attribute missing from
+    answers, but for borrowed attributes, which are held in memory only, until they are too old. Attributes not named keep their values; a null value makes an attribute missing from
     then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type,
+    a copied attribute without `source`),
     IDENTITY_TAKEN.
     """
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
-    """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
+    """BatchGetProfiles returns attributes and consents, by customer or by identity. A value older than
+    the `max_age` that the playbook declares is left out. An unknown
     customer or identity is no error: the profile says `found: false`.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
@@ -98,7 +103,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     and binding for every later read.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
+    for the use of data), CUSTOMER_UNKNOWN,
     IDENTIFIER_REUSED.
     """
 
@@ -112,11 +118,12 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.UpsertProfilesResponse, _abc.Awaitable[_profile_service_pb2.UpsertProfilesResponse]]:
         """UpsertProfiles creates customers and records attribute values and identities; durable before it
-        answers. Attributes not named keep their values; a null value makes an attribute missing from
+        answers, but for borrowed attributes, which are held in memory only, until they are too old. Attributes not named keep their values; a null value makes an attribute missing from
         then on. Earlier values stay readable as of earlier times. Applying an item twice changes nothing.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type),
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown attribute or identity kind, wrong type,
+        a copied attribute without `source`),
         IDENTITY_TAKEN.
         """
 
@@ -126,7 +133,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.BatchGetProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.BatchGetProfilesResponse, _abc.Awaitable[_profile_service_pb2.BatchGetProfilesResponse]]:
-        """BatchGetProfiles returns attributes and consents, by customer or by identity. An unknown
+        """BatchGetProfiles returns attributes and consents, by customer or by identity. A value older than
+        the `max_age` that the playbook declares is left out. An unknown
         customer or identity is no error: the profile says `found: false`.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID for a bad time, BATCH_TOO_LARGE), UNAVAILABLE
@@ -156,7 +164,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         and binding for every later read.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel), CUSTOMER_UNKNOWN,
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
+        for the use of data), CUSTOMER_UNKNOWN,
         IDENTIFIER_REUSED.
         """
 

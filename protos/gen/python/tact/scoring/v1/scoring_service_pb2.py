@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tact.errors.v1 import errors_pb2 as tact_dot_errors_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tact/scoring/v1/scoring_service.proto\x12\x0ftact.scoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btact/errors/v1/errors.proto\"S\n\tScoreItem\x12\x17\n\x0f\x63ustomer_vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x61ndidate_vectors\x18\x02 \x01(\x0c\x12\x12\n\ncandidates\x18\x03 \x01(\x05\"Z\n\x11\x42\x61tchScoreRequest\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.tact.scoring.v1.ScoreItem\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\"\x1e\n\x06Scores\x12\x14\n\x0cpropensities\x18\x01 \x03(\x01\"n\n\x0bScoreResult\x12)\n\x06scores\x18\x01 \x01(\x0b\x32\x17.tact.scoring.v1.ScoresH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"Z\n\x12\x42\x61tchScoreResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.tact.scoring.v1.ScoreResult\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\x11\n\x0fGetModelRequest\"H\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\x08\"\xe8\x02\n\x10GetModelResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x04 \x01(\t\x12/\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1d.tact.scoring.v1.ModelFeature\x12=\n\x06priors\x18\x06 \x03(\x0b\x32-.tact.scoring.v1.GetModelResponse.PriorsEntry\x12\x15\n\roverall_prior\x18\x07 \x01(\x01\x12\x18\n\x10playbook_version\x18\x08 \x01(\t\x12-\n\tload_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bPriorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xb8\x01\n\x0eScoringService\x12U\n\nBatchScore\x12\".tact.scoring.v1.BatchScoreRequest\x1a#.tact.scoring.v1.BatchScoreResponse\x12O\n\x08GetModel\x12 .tact.scoring.v1.GetModelRequest\x1a!.tact.scoring.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tact/scoring/v1/scoring_service.proto\x12\x0ftact.scoring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btact/errors/v1/errors.proto\"S\n\tScoreItem\x12\x17\n\x0f\x63ustomer_vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x61ndidate_vectors\x18\x02 \x01(\x0c\x12\x12\n\ncandidates\x18\x03 \x01(\x05\"Z\n\x11\x42\x61tchScoreRequest\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.tact.scoring.v1.ScoreItem\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\"\x1e\n\x06Scores\x12\x14\n\x0cpropensities\x18\x01 \x03(\x01\"n\n\x0bScoreResult\x12)\n\x06scores\x18\x01 \x01(\x0b\x32\x17.tact.scoring.v1.ScoresH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"Z\n\x12\x42\x61tchScoreResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.tact.scoring.v1.ScoreResult\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"t\n\x14\x45xplainScoresRequest\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.tact.scoring.v1.ScoreItem\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"+\n\x12ScoreContributions\x12\x15\n\rcontributions\x18\x01 \x01(\x0c\"\x8e\x01\n\x18ScoreContributionsResult\x12<\n\rcontributions\x18\x01 \x01(\x0b\x32#.tact.scoring.v1.ScoreContributionsH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"j\n\x15\x45xplainScoresResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32).tact.scoring.v1.ScoreContributionsResult\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\x11\n\x0fGetModelRequest\"H\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x02 \x01(\t\x12\x11\n\tcandidate\x18\x03 \x01(\x08\"D\n\x0cRefusedModel\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12\r\n\x05\x63\x61use\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\"\x98\x03\n\x10GetModelResponse\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x04 \x01(\t\x12/\n\x08\x66\x65\x61tures\x18\x05 \x03(\x0b\x32\x1d.tact.scoring.v1.ModelFeature\x12=\n\x06priors\x18\x06 \x03(\x0b\x32-.tact.scoring.v1.GetModelResponse.PriorsEntry\x12\x15\n\roverall_prior\x18\x07 \x01(\x01\x12\x18\n\x10playbook_version\x18\x08 \x01(\t\x12-\n\tload_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x07refused\x18\n \x01(\x0b\x32\x1d.tact.scoring.v1.RefusedModel\x1a-\n\x0bPriorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\x98\x02\n\x0eScoringService\x12U\n\nBatchScore\x12\".tact.scoring.v1.BatchScoreRequest\x1a#.tact.scoring.v1.BatchScoreResponse\x12^\n\rExplainScores\x12%.tact.scoring.v1.ExplainScoresRequest\x1a&.tact.scoring.v1.ExplainScoresResponse\x12O\n\x08GetModel\x12 .tact.scoring.v1.GetModelRequest\x1a!.tact.scoring.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,14 +45,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCORERESULT']._serialized_end=439
   _globals['_BATCHSCORERESPONSE']._serialized_start=441
   _globals['_BATCHSCORERESPONSE']._serialized_end=531
-  _globals['_GETMODELREQUEST']._serialized_start=533
-  _globals['_GETMODELREQUEST']._serialized_end=550
-  _globals['_MODELFEATURE']._serialized_start=552
-  _globals['_MODELFEATURE']._serialized_end=624
-  _globals['_GETMODELRESPONSE']._serialized_start=627
-  _globals['_GETMODELRESPONSE']._serialized_end=987
-  _globals['_GETMODELRESPONSE_PRIORSENTRY']._serialized_start=942
-  _globals['_GETMODELRESPONSE_PRIORSENTRY']._serialized_end=987
-  _globals['_SCORINGSERVICE']._serialized_start=990
-  _globals['_SCORINGSERVICE']._serialized_end=1174
+  _globals['_EXPLAINSCORESREQUEST']._serialized_start=533
+  _globals['_EXPLAINSCORESREQUEST']._serialized_end=649
+  _globals['_SCORECONTRIBUTIONS']._serialized_start=651
+  _globals['_SCORECONTRIBUTIONS']._serialized_end=694
+  _globals['_SCORECONTRIBUTIONSRESULT']._serialized_start=697
+  _globals['_SCORECONTRIBUTIONSRESULT']._serialized_end=839
+  _globals['_EXPLAINSCORESRESPONSE']._serialized_start=841
+  _globals['_EXPLAINSCORESRESPONSE']._serialized_end=947
+  _globals['_GETMODELREQUEST']._serialized_start=949
+  _globals['_GETMODELREQUEST']._serialized_end=966
+  _globals['_MODELFEATURE']._serialized_start=968
+  _globals['_MODELFEATURE']._serialized_end=1040
+  _globals['_REFUSEDMODEL']._serialized_start=1042
+  _globals['_REFUSEDMODEL']._serialized_end=1110
+  _globals['_GETMODELRESPONSE']._serialized_start=1113
+  _globals['_GETMODELRESPONSE']._serialized_end=1521
+  _globals['_GETMODELRESPONSE_PRIORSENTRY']._serialized_start=1476
+  _globals['_GETMODELRESPONSE_PRIORSENTRY']._serialized_end=1521
+  _globals['_SCORINGSERVICE']._serialized_start=1524
+  _globals['_SCORINGSERVICE']._serialized_end=1804
 # @@protoc_insertion_point(module_scope)

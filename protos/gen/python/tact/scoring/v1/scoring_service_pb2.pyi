@@ -165,6 +165,122 @@ class BatchScoreResponse(_message.Message):
 Global___BatchScoreResponse: _TypeAlias = BatchScoreResponse  # noqa: Y015
 
 @_typing.final
+class ExplainScoresRequest(_message.Message):
+    """ExplainScoresRequest holds at most 100 items and 1,000 candidates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    schema_fingerprint: _builtins.str
+    """schema_fingerprint of the layout sent, as GetModel tells it."""
+    model_version: _builtins.str
+    """model_version that made the scores; empty for the one served."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreItem]:
+        """items to explain."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ScoreItem] | None = ...,
+        schema_fingerprint: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "model_version", b"model_version", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainScoresRequest: _TypeAlias = ExplainScoresRequest  # noqa: Y015
+
+@_typing.final
+class ScoreContributions(_message.Message):
+    """ScoreContributions holds the contributions to one decision's scores."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    contributions: _builtins.bytes
+    """contributions, row by row, little-endian float64: one number for each feature in the manifest's
+    order, then the bias. A row sums to the score's log-odds before calibration.
+    """
+    def __init__(
+        self,
+        *,
+        contributions: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreContributions: _TypeAlias = ScoreContributions  # noqa: Y015
+
+@_typing.final
+class ScoreContributionsResult(_message.Message):
+    """ScoreContributionsResult answers one item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRIBUTIONS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contributions(self) -> Global___ScoreContributions:
+        """contributions to the item's scores."""
+
+    @_builtins.property
+    def error(self) -> _errors_pb2.ItemError:
+        """error tells why the item could not be explained."""
+
+    def __init__(
+        self,
+        *,
+        contributions: Global___ScoreContributions | None = ...,
+        error: _errors_pb2.ItemError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "error", b"error", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contributions", b"contributions", "error", b"error", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["contributions", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___ScoreContributionsResult: _TypeAlias = ScoreContributionsResult  # noqa: Y015
+
+@_typing.final
+class ExplainScoresResponse(_message.Message):
+    """ExplainScoresResponse answers every item, in the request's order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """model_version that was explained."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreContributionsResult]:
+        """results correspond to the items."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ScoreContributionsResult] | None = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainScoresResponse: _TypeAlias = ExplainScoresResponse  # noqa: Y015
+
+@_typing.final
 class GetModelRequest(_message.Message):
     """GetModelRequest is empty."""
 
@@ -212,6 +328,36 @@ class ModelFeature(_message.Message):
 Global___ModelFeature: _TypeAlias = ModelFeature  # noqa: Y015
 
 @_typing.final
+class RefusedModel(_message.Message):
+    """RefusedModel is a version that failed its checks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """model_version in the registry."""
+    cause: _builtins.str
+    """cause is the check that failed, as `tact_scoring_model_refused_total` labels it, such as `checksum`."""
+    detail: _builtins.str
+    """detail says for people what is wrong."""
+    def __init__(
+        self,
+        *,
+        model_version: _builtins.str = ...,
+        cause: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "detail", b"detail", "model_version", b"model_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedModel: _TypeAlias = RefusedModel  # noqa: Y015
+
+@_typing.final
 class GetModelResponse(_message.Message):
     """GetModelResponse describes the served model."""
 
@@ -246,6 +392,7 @@ class GetModelResponse(_message.Message):
     OVERALL_PRIOR_FIELD_NUMBER: _builtins.int
     PLAYBOOK_VERSION_FIELD_NUMBER: _builtins.int
     LOAD_TIME_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     model_name: _builtins.str
     """model_name in the registry."""
     model_version: _builtins.str
@@ -270,6 +417,10 @@ class GetModelResponse(_message.Message):
     def load_time(self) -> _timestamp_pb2.Timestamp:
         """load_time is when this process began to serve it."""
 
+    @_builtins.property
+    def refused(self) -> Global___RefusedModel:
+        """refused is the champion, where it failed its checks and the model above is served in its place."""
+
     def __init__(
         self,
         *,
@@ -282,10 +433,11 @@ class GetModelResponse(_message.Message):
         overall_prior: _builtins.float = ...,
         playbook_version: _builtins.str = ...,
         load_time: _timestamp_pb2.Timestamp | None = ...,
+        refused: Global___RefusedModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time", "refused", b"refused"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "load_time", b"load_time", "model_name", b"model_name", "model_version", b"model_version", "overall_prior", b"overall_prior", "playbook_version", b"playbook_version", "priors", b"priors", "run_id", b"run_id", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "load_time", b"load_time", "model_name", b"model_name", "model_version", b"model_version", "overall_prior", b"overall_prior", "playbook_version", b"playbook_version", "priors", b"priors", "refused", b"refused", "run_id", b"run_id", "schema_fingerprint", b"schema_fingerprint"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

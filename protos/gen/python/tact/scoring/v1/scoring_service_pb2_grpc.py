@@ -40,6 +40,11 @@ class ScoringServiceStub:
                 request_serializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreRequest.SerializeToString,
                 response_deserializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreResponse.FromString,
                 _registered_method=True)
+        self.ExplainScores = channel.unary_unary(
+                '/tact.scoring.v1.ScoringService/ExplainScores',
+                request_serializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresRequest.SerializeToString,
+                response_deserializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresResponse.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/tact.scoring.v1.ScoringService/GetModel',
                 request_serializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.GetModelRequest.SerializeToString,
@@ -56,6 +61,18 @@ class ScoringServiceServicer:
         the same model version.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH), UNAVAILABLE
+        (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainScores(self, request, context):
+        """ExplainScores tells what each feature contributed to each score. It takes milliseconds a candidate,
+        runs beside the event loop and one call at a time, so that it does not slow other requests.
+
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH, also where
+        `model_version` is not the one served), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
         (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -79,6 +96,11 @@ def add_ScoringServiceServicer_to_server(servicer, server):
                     servicer.BatchScore,
                     request_deserializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreRequest.FromString,
                     response_serializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreResponse.SerializeToString,
+            ),
+            'ExplainScores': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainScores,
+                    request_deserializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresRequest.FromString,
+                    response_serializer=tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresResponse.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -114,6 +136,33 @@ class ScoringService:
             '/tact.scoring.v1.ScoringService/BatchScore',
             tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreRequest.SerializeToString,
             tact_dot_scoring_dot_v1_dot_scoring__service__pb2.BatchScoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainScores(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.scoring.v1.ScoringService/ExplainScores',
+            tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresRequest.SerializeToString,
+            tact_dot_scoring_dot_v1_dot_scoring__service__pb2.ExplainScoresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,14 @@ class ScoringServiceStub:
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH), UNAVAILABLE
     (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
     """
+    ExplainScores: _grpc.UnaryUnaryMultiCallable[_scoring_service_pb2.ExplainScoresRequest, _scoring_service_pb2.ExplainScoresResponse]
+    """ExplainScores tells what each feature contributed to each score. It takes milliseconds a candidate,
+    runs beside the event loop and one call at a time, so that it does not slow other requests.
+
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH, also where
+    `model_version` is not the one served), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
+    (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_scoring_service_pb2.GetModelRequest, _scoring_service_pb2.GetModelResponse]
     """GetModel describes the model that is being served: its layout, which callers must send, and its
     priors, which callers keep for the time when scoring is out of reach.
@@ -57,6 +65,14 @@ class ScoringServiceAsyncStub(ScoringServiceStub):
     the same model version.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH), UNAVAILABLE
+    (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
+    """
+    ExplainScores: _aio.UnaryUnaryMultiCallable[_scoring_service_pb2.ExplainScoresRequest, _scoring_service_pb2.ExplainScoresResponse]  # type: ignore[assignment]
+    """ExplainScores tells what each feature contributed to each score. It takes milliseconds a candidate,
+    runs beside the event loop and one call at a time, so that it does not slow other requests.
+
+    Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH, also where
+    `model_version` is not the one served), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_scoring_service_pb2.GetModelRequest, _scoring_service_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -79,6 +95,20 @@ class ScoringServiceServicer(metaclass=_abc_1.ABCMeta):
         the same model version.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH), UNAVAILABLE
+        (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainScores(
+        self,
+        request: _scoring_service_pb2.ExplainScoresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scoring_service_pb2.ExplainScoresResponse, _abc.Awaitable[_scoring_service_pb2.ExplainScoresResponse]]:
+        """ExplainScores tells what each feature contributed to each score. It takes milliseconds a candidate,
+        runs beside the event loop and one call at a time, so that it does not slow other requests.
+
+        Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), FAILED_PRECONDITION (SCHEMA_MISMATCH, also where
+        `model_version` is not the one served), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
         (MODEL_NOT_READY). Per item: REQUEST_INVALID (wrong length, infinite value).
         """
 

@@ -1,0 +1,254 @@
+"""A decision made slowly and plainly, from nothing but the data of a playbook and a world.
+
+Written for the tests only. Conditions are pairs of CEL and Python; a Python one answers True, False, or
+None where it stays undecided.
+"""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+STAGES = ("eligibility", "applicability", "suitability", "suppression")
+FREE_OF_CONSENT = ("mandatory", "transactional")
+ZONES_OF = {"DE": ("Europe/Berlin", "Europe/Busingen"), "NZ": ("Pacific/Auckland", "Pacific/Chatham")}
+
+
+def more(name, least):
+    return lambda values: values[name] > least if name in values else None
+
+
+def either(one, other):
+    def decide(values):
+        found = (one(values), other(values))
+        return True if True in found else None if None in found else False
+
+    return decide
+
+
+def divided(values):
+    if "profile.age" not in values or values["profile.age"] == 0:
+        return None
+    return 1 // values["profile.age"] > 0
+
+
+CONDITIONS = {
+    "true": lambda values: True,
+    "false": lambda values: False,
+    "profile.age > 17": more("profile.age", 17),
+    "profile.member": lambda values: values.get("profile.member"),
+    "known.profile.age": lambda values: "profile.age" in values,
+    "profile.member || profile.age > 59": either(
+        lambda values: values.get("profile.member"), more("profile.age", 59)
+    ),
+    "1 / profile.age > 0": divided,
+    "profile.secret > 0": more("profile.secret", 0),
+    "profile.rumour > 0": more("profile.rumour", 0),
+    "context.mood > 0": more("context.mood", 0),
+    "feature.spend > 10.0": more("feature.spend", 10.0),
+    "feature.visits > 1.0": more("feature.visits", 1.0),
+    "feature.liking > 0.5": more("feature.liking", 0.5),
+    "action.discount > 0.3": more("action.discount", 0.3),
+    "treatment.channel == 'sms'": lambda values: values["treatment.channel"] == "sms",
+    "time.hour > 11": more("time.hour", 11),
+}
+
+
+def is_granted(consents, purpose, channel, at):
+    state, expires = consents.get((purpose, channel), ("none", None))
+    return state == "granted" and (expires is None or at < expires)
+
+
+def zones(playbook, attributes, context):
+    if context.get("time_zone"):
+        return [context["time_zone"]]
+    if "time_zone" in attributes:
+        return [attributes["time_zone"]]
+    country = context.get("country") or attributes.get("country")
+    if country in ZONES_OF:
+        return list(ZONES_OF[country])
+    return [playbook["playbook"]["time_zone"]]
+
+
+def visible(world, at):
+    """Return the attributes and features that consents allow to see."""
+    allowed = is_granted(world["consents"], "family", "", at)
+    attributes = {k: v for k, v in world["attributes"].items() if allowed or k != "secret"}
+    features = {k: v for k, v in world["features"].items() if allowed or k != "visits"}
+    return attributes, features
+
+
+def concerns(scope, action_id, action, treatment_id, treatment, section):
+    if not scope and section == "suppression":
+        return action["class"] in ("standard", "default")
+    named = [
+        *(action["group"] == group for group in scope.get("groups", ())),
+        *(action_id == each for each in scope.get("actions", ())),
+        *(f"{action_id}/{treatment_id}" == each for each in scope.get("treatments", ())),
+    ]
+    return (
+        (not named or any(named))
+        and treatment["channel"] in scope.get("channels", [treatment["channel"]])
+        and action["purpose"] in scope.get("purposes", [action["purpose"]])
+        and action["class"] in scope.get("classes", [action["class"]])
+    )
+
+
+def is_quiet(hours, moment, names):
+    for name in names:
+        local = moment.astimezone(ZoneInfo(name))
+        minute = local.hour * 60 + local.minute
+        for start, end in hours:
+            if start <= minute < end if start < end else minute >= start or minute < end:
+                return True
+    return False
+
+
+def earliest(hours, now, names):
+    """Look at every minute of the coming eight days."""
+    moment = now
+    while is_quiet(hours, moment, names):
+        moment = (moment + timedelta(minutes=1)).astimezone(UTC).replace(second=0, microsecond=0)
+        if moment > now + timedelta(days=8):
+            return None
+    return moment
+
+
+def minutes(text):
+    return int(text[:2]) * 60 + int(text[3:])
+
+
+def decide(playbook, world, asked):
+    """Return (rank order, removals by treatment) of a decision without exploration.
+
+    ``asked`` holds ``at``, ``context``, ``max_actions`` and ``arm``; ``world`` what is on file.
+    """
+    at, arm = asked["at"], asked["arm"]
+    attributes, features = visible(world, at)
+    names = zones(playbook, attributes, asked["context"])
+    hours = {at.astimezone(ZoneInfo(name)).hour for name in names}
+    shared = {f"profile.{k}": v for k, v in attributes.items()}
+    shared |= {f"context.{k}": v for k, v in asked["context"].get("attributes", {}).items()}
+    shared |= {f"feature.{k}": v for k, v in features.items()}
+    shared |= {"time.hour": hours.pop()} if len(hours) == 1 else {}
+    survivors, removed = [], {}
+    for action_id, action in playbook["actions"]["actions"].items():
+        for treatment_id, treatment in action["treatments"].items():
+            values = shared | {f"action.{k}": v for k, v in action["attributes"].items()}
+            values |= {f"feature.{k}": v for k, v in world["candidates"].get(action_id, {}).items()}
+            values["treatment.channel"] = treatment["channel"]
+            own = (action_id, action, treatment_id, treatment)
+            found = removal(playbook, world, asked, own, values, names)
+            if isinstance(found, datetime):
+                survivors.append((own, values, found))
+            else:
+                removed[action_id, treatment_id] = found
+    return rank(playbook, world, asked, survivors, at, arm), removed
+
+
+def removal(playbook, world, asked, own, values, names):
+    """Return (stage, rule) or, where nothing removes the treatment, its earliest time."""
+    action_id, action, _, treatment = own
+    is_free = action["class"] in FREE_OF_CONSENT
+    at, arm = asked["at"], asked["arm"]
+    policies = playbook["policies"]
+    for stage in STAGES:
+        for rule in policies.get(stage, []):
+            if not concerns(rule.get("applies_to", {}), *own, stage):
+                continue
+            is_lenient = arm == "eligibility_only" and not is_free and not rule.get("protective")
+            if is_lenient and stage in ("applicability", "suitability"):
+                continue
+            if CONDITIONS[rule["when"]](values) is not (stage != "suppression"):
+                return stage, rule["name"]
+    if not is_free and not is_granted(world["consents"], action["purpose"], treatment["channel"], at):
+        return "consent", None
+    if not is_free and arm == "hold_out":
+        return "arm", "hold_out"
+    quiet = [
+        (minutes(rule["from"]), minutes(rule["to"]))
+        for rule in policies.get("quiet_hours", [])
+        if concerns(rule.get("applies_to", {}), *own, "quiet_hours")
+    ]
+    moment = earliest([] if action.get("any_hour") else quiet, at, names)
+    if moment is None:
+        return "place", "no_hour"
+    hours = int(action["expires_after"].removesuffix("h")) if "expires_after" in action else 10**5
+    if moment >= at + timedelta(hours=hours):
+        return "place", "expires_first"
+    propensity = world["scores"][action_id]
+    least = action.get("minimum_propensity", playbook["playbook"]["minimum_propensity"])
+    if not is_free and propensity < least:
+        return "arbitration", "minimum_propensity"
+    for rule in policies.get("levers", []):
+        is_veto = rule["factor"] == 0 and (is_free or arm != "no_levers")
+        if is_veto and concerns(rule.get("applies_to", {}), *own, "levers"):
+            return "veto", rule["name"]
+    return moment
+
+
+def rank(playbook, world, asked, survivors, at, arm):
+    kept = [valued(playbook, world, own, values, moment, at, arm) for own, values, moment in survivors]
+    kept = [
+        one
+        for one in kept
+        if not one["is_free"]
+        or one["consented"]
+        or not any(other["action"] == one["action"] and other["consented"] for other in kept)
+    ]
+    best = []
+    for one in by_worth([one for one in kept if one["class"] == "mandatory"], "plain"):
+        if one["action"] not in [other["action"] for other in best]:
+            best.append(one)
+    pool = [one for one in kept if one["class"] in ("standard", "transactional")]
+    while chosen := next_best(pool, playbook["playbook"]["threshold"], arm):
+        best.append(chosen)
+        pool = [one for one in pool if one["action"] != chosen["action"]]
+    if not best:
+        best = by_worth([one for one in kept if one["class"] == "default"], "in_arm")[:1]
+    return [(one["action"], one["treatment"], one["moment"]) for one in best[: asked["max_actions"]]]
+
+
+def valued(playbook, world, own, values, moment, at, arm):
+    """Work out what a treatment is worth, with and without the control arm."""
+    action_id, action, treatment_id, treatment = own
+    weight = lever = 1.0
+    for rule in playbook["policies"].get("weights", []):
+        if concerns(rule.get("applies_to", {}), *own, "weights") and CONDITIONS[rule["when"]](values):
+            weight *= rule["factor"]
+    for rule in playbook["policies"].get("levers", []):
+        if concerns(rule.get("applies_to", {}), *own, "levers"):
+            lever *= rule["factor"]
+    chance, is_free = world["scores"][action_id], action["class"] in FREE_OF_CONSENT
+    plain = lever * weight * chance * action["value"] - treatment["cost"]
+    in_arm = plain if is_free or arm != "no_levers" else weight * chance * action["value"] - treatment["cost"]
+    return {
+        "action": action_id,
+        "treatment": treatment_id,
+        "class": action["class"],
+        "is_free": is_free,
+        "consented": is_granted(world["consents"], action["purpose"], treatment["channel"], at),
+        "moment": moment,
+        "plain": plain,
+        "in_arm": chance if arm == "propensity_only" and not is_free else in_arm,
+    }
+
+
+def by_worth(found, which):
+    return sorted(found, key=lambda one: (-one[which], one["action"], one["treatment"]))
+
+
+def is_better(one, which, threshold):
+    return one[which] > threshold or (one[which] == threshold and one["action"] < "do_nothing")
+
+
+def next_best(pool, threshold, arm):
+    """Return the best of a pool, or None where doing nothing is better.
+
+    What ignores arms is chosen where it would be without one; else the arm chooses among the rest.
+    """
+    order = [one for one in by_worth(pool, "plain") if is_better(one, "plain", threshold)]
+    if order and order[0]["is_free"]:
+        return order[0]
+    rest = [one for one in by_worth(pool, "in_arm") if not one["is_free"]]
+    bar = 0.0 if arm == "propensity_only" else threshold
+    free = [one for one in order if one["is_free"]]
+    return next(iter([*(one for one in rest if is_better(one, "in_arm", bar)), *free]), None)
