@@ -174,6 +174,9 @@ features:
   visit_days:
     kind: recency
     event: visit
+  visit_rhythm:
+    kind: interval
+    event: visit
   genres:
     kind: distinct
     event: visit

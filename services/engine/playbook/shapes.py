@@ -64,7 +64,6 @@ def _path(data: Any, location: Sequence[str | int]) -> tuple[str | int, ...]:
         if not is_kind_told and isinstance(data, Mapping) and step in (data.get("kind"), data.get("method")):
             is_kind_told = True
             continue
-        is_kind_told = False
         path.append(step)
         data = _inside(data, step)
     return tuple(path)

@@ -52,14 +52,14 @@ class Document:
 
     def problem(self, path: Sequence[str | int], message: str, word: str = "") -> Problem:
         """Locate a message; ``word`` is what it is about in a text of several lines."""
-        return Problem(file=self.file, line=self._line_of(word, path) or self.line(path), message=message)
+        span = self.spans.get(tuple(path))
+        line = self.line(path) if span is None else self._line_of(word, span)
+        return Problem(file=self.file, line=line, message=message)
 
-    def _line_of(self, word: str, path: Sequence[str | int]) -> int | None:
-        if not word or (span := self.spans.get(tuple(path))) is None:
-            return None
+    def _line_of(self, word: str, span: tuple[int, int]) -> int:
         whole = re.compile(rf"(?<![\w.]){re.escape(word)}(?![\w.])")
         rows = enumerate(self.rows[span[0] - 1 : span[1]], start=span[0])
-        return next((line for line, row in rows if whole.search(row)), None)
+        return next((line for line, row in rows if word and whole.search(row)), span[0])
 
 
 def read(path: FilePath, file: str) -> Document:

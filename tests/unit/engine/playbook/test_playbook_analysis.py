@@ -464,8 +464,8 @@ def test_control_arms_that_decide_otherwise_are_not_noted(tmp_path, arm):
 
 
 def test_what_is_over_is_noted_once(tmp_path):
-    after = datetime(2025, 4, 1, tzinfo=UTC)
-    before = datetime(2025, 3, 31, 21, 59, tzinfo=UTC)
+    after = datetime(2025, 3, 31, 22, tzinfo=UTC)
+    before = datetime(2025, 3, 31, 21, 59, 59, tzinfo=UTC)
     [(row, message)] = [
         (row, message) for _, row, message in findings(tmp_path / "after", now=after) if "over" in message
     ]

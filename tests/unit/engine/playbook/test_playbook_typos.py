@@ -1,12 +1,14 @@
 """A typo at any place of any file yields the file, the line and the nearest right name, and nothing else."""
 
 import re
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.engine.playbook.errors import PlaybookError
+from services.engine.playbook.kinds import AnyFeature
 from services.engine.playbook.loader import load
 from tests.theatre import FILES, KEYS, changed_at, write_theatre
 
@@ -26,9 +28,10 @@ PLACES = [
 ]
 
 
-def test_the_theatre_has_every_key_of_the_language(tmp_path):
+def test_the_theatre_has_every_key_of_the_language_and_every_kind_of_feature(tmp_path):
     assert {key for _, _, key in PLACES} == KEYS - {"temperature"}
-    assert load(write_theatre(tmp_path)).head.name == "theatre"
+    theatre = load(write_theatre(tmp_path))
+    assert {type(feature) for feature in theatre.features.values()} == set(get_args(AnyFeature))
 
 
 @pytest.mark.parametrize(("file", "number", "key"), PLACES)
@@ -82,6 +85,7 @@ REFERENCES = {
                 ("paid_daily", "rate"),
                 ("paid_lately", "decayed"),
                 ("visit_days", "recency"),
+                ("visit_rhythm", "interval"),
                 ("genres", "distinct"),
                 ("liking", "affinity"),
                 ("tier", "profile"),
@@ -106,6 +110,7 @@ REFERENCES = {
         *(("event", f"  {name}:\n", "visit\n", "vsit\n") for name in ("paid_lately", "visit_days", "genres")),
         ("event", "  liking:\n", "visit\n", "visits\n"),
         ("event", "  bookings:\n", "booked", "boked"),
+        ("event", "  visit_rhythm:\n", "visit\n", "Visit\n"),
         *(
             ("attribute", f"  {name}:\n    kind: {kind}\n    event: visit\n", right, wrong)
             for name, kind, right, wrong in (
@@ -380,6 +385,14 @@ def test_a_misspelt_key_of_softmax_is_told_at_its_line(tmp_path):
     assert told(tmp_path, "playbook.yaml", text) == [problem]
 
 
+def test_a_key_beside_one_that_is_named_as_the_method_is_told_at_its_own_line(tmp_path):
+    text, line = changed_at(
+        "playbook.yaml", "method: epsilon\n", "  epsilon: 0.05", "  epsilon: 0.05\n  epsilo: 1"
+    )
+    problem = f'playbook.yaml:{line + 1}: unknown key "epsilo"; did you mean "epsilon"?'
+    assert told(tmp_path, "playbook.yaml", text) == [problem]
+
+
 def test_a_typo_in_a_text_of_several_names_is_told_where_it_stands_and_once(tmp_path):
     text = FILES["actions.yaml"].replace("body: >-\n", "body: &again >-\n")
     text = text.replace("body: It is {action.season}", "body: *again").replace(
@@ -516,3 +529,20 @@ MISUSES = [
 def test_a_name_in_the_wrong_place_is_told_at_its_line(tmp_path, file, before, old, new, problem):
     text, line = changed_at(file, before, old, new)
     assert told(tmp_path, file, text) == [f"{file}:{line}: {problem}"]
+
+
+def test_a_text_that_two_places_share_is_wrong_once_and_where_it_stands(tmp_path):
+    text = (
+        FILES["actions.yaml"]
+        .replace("body: >-\n", "body: &again >-\n")
+        .replace("{context.stage|theatre}", "{")
+    )
+    text = text.replace("body: It is {action.season}", "body: *again")
+    line = text[: text.index("&again")].count("\n") + 1
+    assert told(tmp_path, "actions.yaml", text) == [f"actions.yaml:{line}: a brace is left open"]
+
+
+def test_a_value_on_a_line_of_its_own_is_told_there(tmp_path):
+    text, line = changed_at("playbook.yaml", "", "time_zone: Europe/Vienna", "time_zone:\n\n  Europe/Viena")
+    [problem] = told(tmp_path, "playbook.yaml", text)
+    assert problem.startswith(f'playbook.yaml:{line + 2}: time_zone: "Europe/Viena"')
