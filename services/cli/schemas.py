@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from services.cli.failure import Failure
 from services.engine.playbook.json_schemas import json_schemas
 
 VERB = "schema"
@@ -19,16 +20,26 @@ def configure(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all schemas as one object by file name, or write each into a file."""
-    schemas = json_schemas()
+    """Print all schemas as one object by file name, or write each into a file.
+
+    Raises:
+        Failure: the folder cannot be written.
+    """
     if arguments.write is None:
-        sys.stdout.write(_text(schemas))
+        sys.stdout.write(_text(json_schemas()))
         return 0
-    arguments.write.mkdir(parents=True, exist_ok=True)
-    for name, schema in schemas.items():
-        (arguments.write / name).write_text(_text(schema), encoding="utf-8")
-        sys.stdout.write(f"{arguments.write / name}\n")
+    try:
+        _write(arguments.write)
+    except OSError as error:
+        raise Failure(f"{arguments.write} cannot be written: {error.strerror}") from None
     return 0
+
+
+def _write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in json_schemas().items():
+        (folder / name).write_text(_text(schema), encoding="utf-8")
+        sys.stdout.write(f"{folder / name}\n")
 
 
 def _text(data: object) -> str:

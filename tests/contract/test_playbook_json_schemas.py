@@ -41,6 +41,12 @@ def test_the_schemas_are_printed_by_name(capsys):
     assert json.loads(capsys.readouterr().out) == json_schemas()
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["playbook", "schema", "--write", str(tmp_path / "file")]) == 1
+    assert f"{tmp_path / 'file'} cannot be written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("playbook", PLAYBOOKS)
 def test_each_shipped_playbook_is_as_its_schema_says(playbook, file):

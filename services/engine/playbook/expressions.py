@@ -49,9 +49,14 @@ def distance_km(latitude: float, longitude: float, to_latitude: float, to_longit
 
     The earth is a sphere of its mean radius, 6,371.0088 km (IUGG), so it errs by up to 0.6 %.
 
+    Raises:
+        ValueError: a coordinate is no finite number.
+
     >>> round(distance_km(40.7128, -74.0060, 48.8566, 2.3522))
     5837
     """
+    if not all(map(math.isfinite, (latitude, longitude, to_latitude, to_longitude))):
+        raise ValueError("a coordinate is no finite number")
     phi, to_phi = math.radians(latitude), math.radians(to_latitude)
     half = math.sin((to_phi - phi) / 2) ** 2
     half += math.cos(phi) * math.cos(to_phi) * math.sin(math.radians(to_longitude - longitude) / 2) ** 2

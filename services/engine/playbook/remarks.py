@@ -43,7 +43,10 @@ def _on_rule(reach: Reach, rule: CompiledRule) -> Iterator[str]:
     if isinstance(rule.rule, Lever | Weight):
         actions = listed(list(dict.fromkeys(action_id for action_id, _ in about)))
         if rule.rule.factor == 0 and about:
-            yield f"{name} is 0: a veto of {actions}"
+            means = (
+                "a veto of" if isinstance(rule.rule, Lever) else "where it applies, success is worth nothing:"
+            )
+            yield f"{name} is 0: {means} {actions}"
         elif rule.rule.factor == 1:
             yield f"{name} is 1, so it changes nothing"
     if rule.section == "preferred_hours" and about and all(_is_quiet(reach, rule, one) for one in about):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 from tact.decision.v1 import decision_service_pb2 as decision_pb
@@ -41,7 +42,7 @@ class ProtoEncoder:
         response = response_of(decision)
         record = log_pb.DecisionRecord(
             caller=self._caller,
-            request=self._logged_request(),
+            request=self.logged_request,
             response=response,
             record_time=timestamp(record_time),
             schema_fingerprint=decision.schema_fingerprint,
@@ -61,7 +62,8 @@ class ProtoEncoder:
         """Return the answer that a record holds; raises the ``Fault`` of ``record_of``."""
         return record_of(record).response
 
-    def _logged_request(self) -> decision_pb.DecideRequest:
+    @cached_property
+    def logged_request(self) -> decision_pb.DecideRequest:
         """Return the request without what is borrowed."""
         attributes = self._request.context.attributes
         borrowed = [name for name in attributes if f"context.{name}" in self._playbook.borrowed]

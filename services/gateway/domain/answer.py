@@ -210,6 +210,8 @@ def nearest(playbook: Playbook, decision: Decision) -> tuple[Candidate, NearestC
     """Find the runner-up and what would have made it win, where worth alone decided."""
     if decision.arm or playbook.head.exploration is not None or decision.situation is None:
         return None
+    if decision.conclusion.reasons == [NOT_LOGGED]:
+        return None
     winner = decision.actions[0].candidate if decision.actions else None
     if winner is not None and winner.action_class in ("mandatory", "default"):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.rules import CompiledRule, Concerning
@@ -75,7 +76,7 @@ def apply_place(playbook: Playbook, fates: Sequence[Fate], situation: Situation,
             context_channel=request.context.channel,
             quiet=[rule.rule for rule in hours if isinstance(rule.rule, QuietHours)],
             preferred=[rule.rule for rule in hours if isinstance(rule.rule, PreferredHours)],
-            validity_end=playbook.validity[fate.action_id][1],
+            validity_end=_end(playbook, fate, situation),
             has_actor=request.actor is not None,
         )
         if isinstance(found, Removal):
@@ -88,6 +89,15 @@ def apply_place(playbook: Playbook, fates: Sequence[Fate], situation: Situation,
 def concerning(playbook: Playbook, fate: Fate) -> Concerning:
     """Return the statements of the playbook about a treatment."""
     return playbook.rules.concerning(fate.action_id, fate.action, fate.treatment_id, fate.treatment)
+
+
+def _end(playbook: Playbook, fate: Fate, situation: Situation) -> datetime | None:
+    """Return when a treatment that has passed the consent gate is over: no longer live or permitted."""
+    ends = [playbook.validity[fate.action_id][1]]
+    if not fate.needs_no_consent:
+        permission = situation.profile.permissions[fate.action.purpose, fate.treatment.channel]
+        ends.append(permission.expire_time)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _holds(rule: CompiledRule, fate: Fate, situation: Situation) -> bool:

@@ -118,3 +118,15 @@ def test_what_is_borrowed_is_in_no_record_and_no_story():
         text = str(told_again(shop, entry)) + str(log_pb.DecisionRecord.FromString(entry.record))
         assert str(bazaar.BORROWED_NUMBER) not in text
         assert str(bazaar.BORROWED_MOOD) not in text
+
+
+def test_a_borrowed_value_leaves_no_digest_that_could_be_guessed():
+    """Two requests that differ by it alone are the same."""
+    shop = bazaar.shop(random.Random(7))
+    asked = bazaar.request(random.Random(7), shop)
+    asked.request_id = "twice"
+    asked.context.attributes["mood"].number_value = 1
+    first = asyncio.run(shop.deciding(asked))
+    asked.context.attributes["mood"].number_value = bazaar.BORROWED_MOOD
+    assert asyncio.run(shop.deciding(asked)) == first
+    assert len(shop.log.entries) == 1

@@ -98,6 +98,13 @@ class Action(Section):
             raise wrong_key("any_hour", '"any_hour" is for the classes mandatory and transactional only')
         return self
 
+    @model_validator(mode="after")
+    def _chance(self) -> Action:
+        if self.minimum_propensity is not None and self.action_class in ("mandatory", "transactional"):
+            message = '"minimum_propensity" is for the classes standard and default only'
+            raise wrong_key("minimum_propensity", message)
+        return self
+
 
 class Bundle(Section):
     """Actions that belong in one answer: after the first of them, the others follow."""

@@ -335,7 +335,7 @@ EVERYBODY = (*RECALL, "treatments", "mail", "content", "headline", "Hello {profi
         ),
         (
             [policies(weights=[rule("none", "profile.member", factor=0)])],
-            [("{", 'weight "none" is 0: a veto of sale, recall')],
+            [("{", 'weight "none" is 0: where it applies, success is worth nothing: sale, recall')],
         ),
         (
             [policies(eligibility=[rule("sum", "profile.age + 1 > 2 && profile.member || size('a') == 1")])],

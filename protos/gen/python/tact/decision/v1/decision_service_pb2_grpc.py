@@ -61,7 +61,8 @@ class DecisionServiceServicer:
         why. A slow or dead dependency degrades the answer, which names it; it never fails the call and
         never widens permission. An unknown customer is no error.
 
-        With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer.
+        With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer. Borrowed
+        attributes are no part of what makes two requests the same, since nothing of them is kept.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
         (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
