@@ -271,7 +271,7 @@ actions:
           - tablet
           - phone
         content:
-          subject: Hello {profile.nickname|there}, {context.greeting}
+          subject: Hello {profile.nickname|there}, {context.greeting|welcome}
           body: >-
             Come again,
             it is {action.season} in the {context.stage|theatre}.

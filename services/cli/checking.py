@@ -21,6 +21,15 @@ def check(folders: Iterable[Path]) -> int:
     return max([_check(folder, datetime.now(UTC)) for folder in folders])
 
 
+def problems_of(folder: Path, now: datetime) -> list[Problem]:
+    """Return what is wrong with a playbook, cases aside.
+
+    Raises:
+        PlaybookError: it does not load.
+    """
+    return sorted(_located(folder, analyse(load(folder), now))[0])
+
+
 def _check(folder: Path, now: datetime) -> int:
     try:
         playbook = load(folder)

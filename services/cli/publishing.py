@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from services.cli.checking import problems_of
 from services.cli.failure import Failure
 from services.engine.playbook import publishing
 from services.engine.playbook.errors import PlaybookError
@@ -55,8 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _publish(store: Store, folder: Path) -> int:
+    now = datetime.now(UTC)
     try:
-        change = publishing.publish(store, folder, datetime.now(UTC), _who())
+        if problems := problems_of(folder, now):
+            raise PlaybookError(problems)
+        change = publishing.publish(store, folder, now, _who())
     except PlaybookError as error:
         for problem in error.problems:
             sys.stderr.write(f"{folder}/{problem}\n")

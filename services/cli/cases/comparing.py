@@ -66,14 +66,15 @@ def _is_meant(wanted: schema.ExpectedAction, got: pb.RankedAction) -> bool:
 def _action(
     outcome: Outcome, place: str, wanted: schema.ExpectedAction, got: pb.RankedAction
 ) -> Iterator[str]:
-    now = outcome.case.now
+    now, told = outcome.case.now, False
     for name in sorted(wanted.model_fields_set & _FIELDS.keys()):
         expectation, actual = getattr(wanted, name), _FIELDS[name](got)
         if name in ("not_before", "expires") and expectation is not None:
             expectation = moment_of(expectation, now)
         if not _same(expectation, actual):
             yield f"{place}: {name}: expected {_shown(expectation, now)}, got {_shown(actual, now)}"
-            if name == "not_before":
+            if name in _DERIVED and not told:
+                told = True
                 for trace in traces_of(outcome.response, got.action_id, got.treatment_id):
                     yield from _indented(story(outcome.response, trace))
     for name, text in wanted.content.items():
@@ -103,6 +104,10 @@ _FIELDS: Final[dict[str, Callable[[pb.RankedAction], Any]]] = {
     "cost": lambda got: got.cost.micros / 1e6,
     "selection_probability": lambda got: got.selection_probability,
 }
+
+
+_DERIVED: Final = frozenset({"not_before", "priority", "propensity", "selection_probability"})
+"""What a story of the candidate explains."""
 
 
 def _reasons(

@@ -12,8 +12,6 @@ from services.engine.arbitration.candidates import Candidate, Key, key, nothing_
 
 _MOST: Final = 10**15
 """The largest amount that a playbook may name, in micro-units."""
-_LARGEST: Final = 1e6
-"""The largest factor that a playbook may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ def nearest_change(winner: Candidate | None, runner_up: Candidate, threshold_mic
     ``winner`` is what ranked first, None where doing nothing did. A winner without a propensity or of
     the class default stood where doing nothing would, which is then what is to beat. The lever's
     factor is the nearest to 1: above it, or below it where the value is negative. The value is in
-    whole micro-units. Both are at most what a playbook may name.
+    whole micro-units and at most what a playbook may name.
 
     Nothing helps against a mandatory winner, a runner-up without a propensity, or one of the class
     default where anything else won. It is about the best, not the draw, and about decisions
@@ -72,9 +70,9 @@ def _factor(wins: Callable[[float], bool]) -> float | None:
     if not wins(enough):
         enough = 2.0
         while not wins(enough):
-            if enough == _LARGEST:
+            fails, enough = enough, enough * 2.0
+            if math.isinf(enough):
                 return None
-            fails, enough = enough, min(enough * 2.0, _LARGEST)
     while (middle := (fails + enough) / 2.0) not in (fails, enough):
         fails, enough = (fails, middle) if wins(middle) else (middle, enough)
     return enough

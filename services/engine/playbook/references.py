@@ -320,6 +320,8 @@ class Checker:
             name: self._template(text, (*path, name), variables, is_public)
             for name, text in treatment.content.items()
         }
+        for name, template in content.items():
+            self._shows_only((*path, name), template)
         why = action.why and self._template(action.why, ("actions", action_id, "why"), variables, False)
         return Texts(content=content, why=why or None)
 
@@ -340,6 +342,13 @@ class Checker:
             elif is_public and name.startswith(("profile.", "feature.")):
                 self._report("actions.yaml", path, f'"{name}" is private, and the channel is public', name)
         return template
+
+    def _shows_only(self, path: Path, template: templates.Template) -> None:
+        """Refuse a text that would not leave for want of what decides nothing."""
+        for name in sorted(self._displayed()):
+            if (name, None) in template.pieces:
+                message = f'"{name}" decides nothing: write {{{name}|...}}, so that the text leaves without'
+                self._report("actions.yaml", path, message, name)
 
     def borrowed(self) -> frozenset[str]:
         """Return the variables that are never logged."""

@@ -30,6 +30,11 @@ class Template:
         """Return the literals; all of the text where it has no placeholder."""
         return "".join(piece for piece in self.pieces if isinstance(piece, str))
 
+    def missing(self, values: Mapping[str, object]) -> list[str]:
+        """Return the names that have neither a value nor a substitute."""
+        placeholders = (piece for piece in self.pieces if not isinstance(piece, str))
+        return [name for name, substitute in placeholders if substitute is None and values.get(name) is None]
+
     def fill(self, values: Mapping[str, object], zones: Sequence[ZoneInfo]) -> str | None:
         """Return the text, or None where a value without a substitute is missing.
 

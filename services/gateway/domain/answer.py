@@ -207,7 +207,10 @@ def _silence(playbook: Playbook, fates: Sequence[Fate], chosen: Slate, situation
 
 
 def nearest(playbook: Playbook, decision: Decision) -> tuple[Candidate, NearestChange] | None:
-    """Find the runner-up and what would have made it win, where worth alone decided."""
+    """Find the runner-up and what would have made it win, where worth alone decided.
+
+    A lever or a value is the whole action's, so its treatment that asks for the least counts.
+    """
     if decision.arm or playbook.head.exploration is not None or decision.situation is None:
         return None
     if decision.conclusion.reasons == [NOT_LOGGED]:
@@ -225,4 +228,11 @@ def nearest(playbook: Playbook, decision: Decision) -> tuple[Candidate, NearestC
     if not rivals:
         return None
     runner_up = min(rivals, key=lambda rival: (-(rival.priority or 0.0), *rival.place))
-    return runner_up, nearest_change(winner, runner_up, playbook.head.threshold)
+    treatments = [rival for rival in rivals if rival.action_id == runner_up.action_id]
+    changes = [nearest_change(winner, rival, playbook.head.threshold) for rival in treatments]
+    levers = [change.lever for change in changes if change.lever is not None]
+    values = [change.value_micros for change in changes if change.value_micros is not None]
+    return runner_up, NearestChange(
+        lever=min(levers, key=lambda lever: abs(lever - 1.0), default=None),
+        value_micros=min(values, key=lambda value: abs(value - runner_up.value_micros), default=None),
+    )

@@ -112,11 +112,10 @@ def _fill(playbook: Playbook, fate: Fate, situation: Situation) -> None:
         return
     zones = (situation.actor_zones if fate.recipient == "actor" else situation.zones).zones
     values = situation.verdicts.values_of(*fate.key)
-    filled = {name: template.fill(values, zones) for name, template in texts.content.items()}
-    missing = sorted(name for name, text in filled.items() if text is None)
-    if missing:
+    if missing := sorted({name for text in texts.content.values() for name in text.missing(values)}):
         text = f"A value that the text needs is missing ({', '.join(missing)})."
         fate.removal = Removal(stage="content", rule="missing_content", text=text)
         return
+    filled = {name: template.fill(values, zones) for name, template in texts.content.items()}
     fate.content = {name: text for name, text in filled.items() if text is not None}
     fate.why = (texts.why.fill(values, zones) or "") if texts.why else ""

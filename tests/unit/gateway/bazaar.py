@@ -109,7 +109,7 @@ FILES = {
                     "letter": {
                         "channel": "email",
                         "cost": 0.1,
-                        "content": {"headline": "{context.greeting|Hello} {profile.nickname}"},
+                        "content": {"headline": "{context.greeting|Hello} {profile.nickname|you}"},
                     },
                     "banner": {"channel": "app", "content": {"headline": "{action.label} {context.basket}"}},
                     "poster": {"channel": "screen", "devices": ["desktop"], "content": {"headline": "Tents"}},

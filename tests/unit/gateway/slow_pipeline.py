@@ -174,6 +174,8 @@ def removal(playbook, world, asked, own, values, names):
     hours = int(action["expires_after"].removesuffix("h")) if "expires_after" in action else 10**5
     if moment >= at + timedelta(hours=hours):
         return "place", "expires_first"
+    if not is_free and not is_granted(world["consents"], action["purpose"], treatment["channel"], moment):
+        return "place", "expires_first"
     propensity = world["scores"][action_id]
     least = action.get("minimum_propensity", playbook["playbook"]["minimum_propensity"])
     if not is_free and propensity < least:

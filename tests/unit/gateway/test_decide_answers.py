@@ -153,6 +153,18 @@ def test_a_channel_needs_a_granted_unexpired_consent(permission, rule):
     assert ("bread-coupon", "letter" if rule else "message") in chosen(answer)
 
 
+def test_what_needs_consent_expires_with_it():
+    ends = NOW + timedelta(hours=1)
+    permissions = {pair: Permission(granted=True, expire_time=ends) for pair in EVERYTHING}
+    answer = shop_of(permissions=permissions).decide()
+    expiry = {action.action_id: action.expire_time for action in answer.actions}
+    assert expiry["wine-coupon"].ToDatetime(UTC) == ends
+    assert [action.action_id for action in answer.actions if not action.HasField("expire_time")] == [
+        "recall",
+        "receipt",
+    ]
+
+
 @pytest.mark.parametrize("channel", ["email", "mail", "app"])
 @pytest.mark.parametrize("purpose", ["marketing", "care"])
 def test_a_consent_is_for_one_purpose_on_one_channel(purpose, channel):

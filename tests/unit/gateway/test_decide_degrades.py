@@ -323,6 +323,7 @@ def test_what_cannot_be_logged_does_not_leave():
     shop.log.failure = NotLogged("disk is full")
     answer = shop.decide(request_id="a-1", include_explanation=True)
     assert (chosen(answer), codes(answer), served_by(answer)) == ([], ["NOT_LOGGED"], "NOTHING")
+    assert not answer.explanation.HasField("nearest_change")
     assert degradations(answer) == [("DECISION_LOG", "UNAVAILABLE")]
     assert not any(trace.rank for trace in answer.explanation.candidates)
     assert shop.log.entries == {}

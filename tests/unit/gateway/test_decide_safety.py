@@ -115,7 +115,7 @@ def actions(draw, number):
         action["any_hour"] = True
     if draw(st.booleans()):
         action["expires_after"] = draw(st.sampled_from(["1h", "9h", "30h"]))
-    if draw(st.integers(0, 3)) == 0:
+    if action["class"] not in slow.FREE_OF_CONSENT and draw(st.integers(0, 3)) == 0:
         action["minimum_propensity"] = 0.2
     return action
 
@@ -182,7 +182,9 @@ def worlds(draw, at):
         return {name: value for name, value in values.items() if draw(st.booleans())}
 
     states = st.sampled_from(["granted", "granted", "denied"])
-    ends = st.sampled_from([None, at, at + timedelta(microseconds=1), at - timedelta(days=1)])
+    ends = st.sampled_from(
+        [None, at, at + timedelta(microseconds=1), at + timedelta(hours=5), at - timedelta(days=1)]
+    )
     pairs = [*((p, c) for p in ("marketing", "care") for c in CHANNELS), ("family", "")]
     return {
         "attributes": some(
@@ -351,7 +353,8 @@ def test_no_answer_violates_consent_class_or_quiet_hours(scene):
         own = (ranked.action_id, action, ranked.treatment_id, action["treatments"][ranked.treatment_id])
         moment = ranked.not_before_time.ToDatetime(UTC)
         if action["class"] not in slow.FREE_OF_CONSENT:
-            assert slow.is_granted(world["consents"], action["purpose"], ranked.channel, asked["at"])
+            for when in (asked["at"], moment):
+                assert slow.is_granted(world["consents"], action["purpose"], ranked.channel, when)
             assert asked["arm"] != "hold_out"
         if not action.get("any_hour"):
             hours = [

@@ -370,6 +370,13 @@ def test_distances_of_known_places(places, km):
     assert distance_km(*places) == pytest.approx(km, abs=1e-6)
 
 
+@pytest.mark.parametrize("nowhere", ["0.0 / 0.0", "1.0 / 0.0"])
+def test_a_distance_to_nowhere_fails_instead_of_being_none(nowhere):
+    found = evaluate(f"distance_km(0.0, 0.0, 0.0, {nowhere}) < 5.0")
+    assert isinstance(found, Failed)
+    assert "no finite number" in found.message
+
+
 def test_expressions_measure_distances_between_numbers_with_decimals():
     assert evaluate("distance_km(0.0, 0.0, 0.0, feature.orders) > 111.0", feature_orders=1.0) is True
     assert evaluate("distance_km(0.0, 0.0, 0.0, feature.orders) > 112.0", feature_orders=1.0) is False

@@ -354,7 +354,7 @@ def test_a_text_may_show_what_is_displayed_and_what_rules_never_see(tmp_path):
             "mail",
             "content",
             "headline",
-            "{context.motto} {action.season} {feature.page}",
+            "{context.motto|} {action.season} {feature.page}",
         ),
         (*SALE, "why", "You are {profile.age|some years} old."),
     )

@@ -330,6 +330,19 @@ VALUES = {
             "    any_hour: true\n    treatments:",
             '"any_hour" is for the classes mandatory and transactional only',
         ),
+        (
+            "cancelled:",
+            "    value: 0",
+            "    minimum_propensity: 0.5\n    value: 0",
+            '"minimum_propensity" is for the classes standard and default only',
+        ),
+        (
+            "Hello ",
+            "{profile.nickname|there}",
+            "{profile.nickname}",
+            '"profile.nickname" decides nothing: write {profile.nickname|...}, so that the text leaves'
+            " without",
+        ),
         ("devices:", "phone", "tablet", '"tablet" stands twice'),
         ("evening.", "dinner", "tickets", '"tickets" is in bundle "evening" already'),
         ("dinner:\n", "Offer dinner", "7", f"body: {TEXT}"),

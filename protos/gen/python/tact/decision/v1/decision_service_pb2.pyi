@@ -598,7 +598,9 @@ class RankedAction(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the action has lost its point; absent where it does not. Exclusive."""
+        """expire_time is when the action has lost its point or its consent ends; absent where neither is to
+        come. Exclusive.
+        """
 
     @_builtins.property
     def value(self) -> Global___Money:
@@ -882,9 +884,9 @@ class NearestChange(_message.Message):
     action_id: _builtins.str
     """action_id of the runner-up, the best candidate of another action than the first."""
     treatment_id: _builtins.str
-    """treatment_id of the runner-up."""
+    """treatment_id of the runner-up as it was; by a change, another treatment of the action may come first."""
     lever: _builtins.float
-    """lever is the factor by which its levers would have to be multiplied; absent where none does it."""
+    """lever is the factor by which the action's levers would have to be multiplied; absent where none does."""
     @_builtins.property
     def value(self) -> Global___Money:
         """value is what its outcome would have to be worth; absent where none does it."""
