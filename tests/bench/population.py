@@ -134,7 +134,7 @@ class Population:
             action_id = draw.choice(sorted(actions))
             days_ago = draw.uniform(OUTCOME_DAYS + 1, DAYS)
             yield "offer_sent", days_ago, {"action": action_id}
-            if draw.random() < (0.75 if actions[action_id].attributes["category"] == favourite else 0.25):
+            if draw.random() < (0.9 if actions[action_id].attributes["category"] == favourite else 0.1):
                 yield "offer_taken", days_ago - draw.uniform(0.1, OUTCOME_DAYS - 0.1), {"action": action_id}
 
 
