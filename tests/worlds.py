@@ -267,7 +267,7 @@ class Processes:
         self._serving = {}
         self._processes = {}
         self._channels = contextlib.AsyncExitStack()
-        self._opened = {}
+        self._channel_of = {}
 
     async def __aenter__(self):
         try:
@@ -310,11 +310,11 @@ class Processes:
         self._serving[name] = await serving
         if name in DESCRIPTORS and name not in self.stubs:
             opened = channel(f"127.0.0.1:{self.port(name)}", DESCRIPTORS[name])
-            self._opened[name] = await self._channels.enter_async_context(opened)
+            self._channel_of[name] = await self._channels.enter_async_context(opened)
             self.stubs[name] = GrpcStub(opened, DESCRIPTORS[name], PATIENCE_SECONDS)
-        if name in self._opened:
+        if name in self._channel_of:
             # A channel that saw the process die waits before it tries again, and refuses calls meanwhile.
-            await self._opened[name].channel_ready()
+            await self._channel_of[name].channel_ready()
 
     def port(self, name):
         """Return the port on which a service listens."""
