@@ -24,9 +24,11 @@ POLL_SECONDS = 0.1
 
 def program(name):
     """Find a program, or skip; fail where servers are required."""
-    if found := shutil.which(name):
-        return found
-    reason = f"{name} is not installed"
+    return shutil.which(name) or absent(f"{name} is not installed")
+
+
+def absent(reason):
+    """Skip for want of what the machine lacks; fail where servers are required."""
     if os.environ.get("TACT_REQUIRE_SERVERS") == "1":
         pytest.fail(reason)
     return pytest.skip(reason)

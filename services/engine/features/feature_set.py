@@ -32,8 +32,8 @@ from services.engine.playbook import kinds, values
 from services.engine.playbook.expressions import Formula
 from services.engine.playbook.formulas import inputs
 from services.engine.playbook.playbook import Playbook
-from services.engine.playbook.references import LOCAL_TIME
 from services.engine.playbook.values import Value
+from services.engine.playbook.variables import LOCAL_TIME
 
 Vector = NDArray[np.float64]
 _Plan = tuple[Mapping[str, kinds.EventDefinition], Mapping[str, Formula]]

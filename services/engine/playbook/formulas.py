@@ -8,6 +8,7 @@ from typing import Final
 
 from services.engine.playbook import kinds
 from services.engine.playbook.expressions import KNOWN, Environment, ExpressionError, Formula
+from services.engine.playbook.schema.attributes import EventsFile, ProfileFile
 
 FEATURE: Final = "feature."
 
@@ -46,6 +47,31 @@ def compile_formulas(
 def inputs(formula: Formula) -> frozenset[str]:
     """Return the names of the features that a formula reads, or asks whether they are known."""
     return frozenset(read.removeprefix(KNOWN).removeprefix(FEATURE) for read in formula.reads)
+
+
+def consents(
+    features: Mapping[str, kinds.AnyFeature],
+    formulas: Mapping[str, Formula],
+    profile: ProfileFile,
+    events: EventsFile,
+) -> Mapping[str, frozenset[str]]:
+    """Return the purposes whose consent each feature needs; those that need none are left out.
+
+    ``formulas`` stand after those that they read.
+    """
+    needed: dict[str, frozenset[str]] = {}
+    for name, definition in features.items():
+        purpose = None
+        if isinstance(definition, kinds.EventDefinition):
+            purpose = events.events[definition.event].consent
+        elif isinstance(definition, kinds.ProfileFeature):
+            purpose = profile.attributes[definition.attribute].consent
+        if purpose is not None:
+            needed[name] = frozenset({purpose})
+    for name, formula in formulas.items():
+        if union := frozenset().union(*(needed.get(read, ()) for read in inputs(formula))):
+            needed[name] = union
+    return needed
 
 
 def candidates(features: Mapping[str, kinds.AnyFeature], formulas: Mapping[str, Formula]) -> frozenset[str]:

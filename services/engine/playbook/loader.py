@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +11,7 @@ from pydantic import BaseModel, ValidationError
 from services.engine import instants
 from services.engine.playbook import references, source
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
-from services.engine.playbook.expressions import Formula
-from services.engine.playbook.formulas import inputs
+from services.engine.playbook.meanings import Meanings, digest
 from services.engine.playbook.playbook import Playbook, validity_of
 from services.engine.playbook.schema.attributes import EventsFile, ProfileFile
 from services.engine.playbook.schema.catalogue import ActionsFile
@@ -79,12 +76,14 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
     compiled = checker.check()
     zone = instants.zone(checker.head.time_zone)
     return Playbook(
-        version=_digest({name: file.model_dump(mode="json", by_alias=True) for name, file in files.items()}),
+        version=digest({name: file.model_dump(mode="json", by_alias=True) for name, file in files.items()}),
         head=checker.head,
         profile=checker.profile,
         events=checker.events,
         features=checker.features,
-        definition_hashes=_hashes(checker, compiled.formulas),
+        definition_hashes=Meanings(checker.profile, checker.head, checker.events, checker.catalogue).hashes(
+            checker.features, compiled.formulas
+        ),
         catalogue=checker.catalogue,
         policies=checker.policies,
         formulas=compiled.formulas,
@@ -92,22 +91,7 @@ def _assemble(files: Mapping[str, Any], documents: Mapping[str, source.Document]
         feature_consents=compiled.feature_consents,
         rules=compiled.rules,
         texts=compiled.texts,
-        borrowed=checker.borrowed(),
+        borrowed=checker.borrowed,
         environment=compiled.environment,
         validity={name: validity_of(action, zone) for name, action in checker.catalogue.actions.items()},
     )
-
-
-def _hashes(checker: references.Checker, formulas: Mapping[str, Formula]) -> Mapping[str, str]:
-    """Hash what each feature means; an expression means also what it reads, through any others."""
-    meanings = {name: checker.meaning(name) for name in checker.features}
-    hashes = {name: _digest(meaning)[:16] for name, meaning in meanings.items()}
-    for name, formula in formulas.items():
-        read = {feature: hashes[feature] for feature in inputs(formula)}
-        hashes[name] = _digest({**meanings[name], "features": read})[:16]
-    return hashes
-
-
-def _digest(data: object) -> str:
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -75,12 +75,6 @@ class Playbook:
         """Return the actions by id."""
         return self.catalogue.actions
 
-    @cached_property
-    def bundle_of(self) -> Mapping[str, str]:
-        """Return the bundle of each action that is in one."""
-        bundles = self.catalogue.bundles
-        return {action_id: name for name, bundle in bundles.items() for action_id in bundle.actions}
-
     def variables_of(self, least: Varies) -> tuple[frozenset[str], frozenset[str]]:
         """Return the variables that conditions read which vary by at least so much.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
-from services.engine.playbook import expressions, formulas, kinds, templates, values
+from services.engine.playbook import formulas, kinds, templates, values
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
 from services.engine.playbook.expressions import Environment, Expression, ExpressionError, Formula
 from services.engine.playbook.playbook import DO_NOTHING, Texts
-from services.engine.playbook.rules import SECTIONS, CompiledRule, RuleBook, Varies
+from services.engine.playbook.rules import SECTIONS, CompiledRule, RuleBook, varies
 from services.engine.playbook.schema.attributes import (
-    UNHASHED,
     AttributeType,
     ContextAttribute,
     EventsFile,
@@ -24,23 +23,15 @@ from services.engine.playbook.schema.catalogue import ActionsFile
 from services.engine.playbook.schema.head import PlaybookFile
 from services.engine.playbook.schema.policies import Named, PoliciesFile
 from services.engine.playbook.source import Document, Path
+from services.engine.playbook.variables import (
+    ACTION_FIELDS,
+    CONTEXT_FIELDS,
+    COORDINATES,
+    LOCAL_TIME,
+    of_provenance,
+    variables,
+)
 
-CONTEXT_FIELDS: Final = ("placement", "channel", "device", "intent", "conversation_id", "country", "region")
-COORDINATES: Final = ("latitude", "longitude")
-LOCAL_TIME: Final = ("hour", "weekday")
-ACTION_FIELDS: Final = ("id", "group", "class", "purpose")
-TREATMENT_FIELDS: Final = ("id", "channel")
-ACTOR_FIELDS: Final = ("id", "device")
-
-_CEL_TYPES: Final[Mapping[str, Any]] = {
-    "string": expressions.STRING,
-    "enum": expressions.STRING,
-    "integer": expressions.INT,
-    "number": expressions.DOUBLE,
-    "decimal": expressions.DOUBLE,
-    "boolean": expressions.BOOL,
-    "timestamp": expressions.TIMESTAMP,
-}
 _UNSEEN: Final = ("borrowed", "displayed")
 _SUMMING = kinds.Sum | kinds.Mean | kinds.Rate | kinds.Decayed | kinds.Affinity
 _SUMMABLE = ("integer", "decimal")
@@ -89,15 +80,15 @@ class Checker:
         for action_id in self.catalogue.actions:
             self._action(action_id)
         self._bundles()
-        variables, displayed = self._variables(), self._displayed()
+        names = variables(self.head, self.profile, self.features, self.catalogue)
         environment = Environment(
-            {name: kind for name, kind in variables.items() if name not in displayed},
-            {name: f'"{name}" is displayed only, so nothing may be decided by it' for name in displayed},
+            {name: kind for name, kind in names.items() if name not in self._displayed},
+            {n: f'"{n}" is displayed only, so nothing may be decided by it' for n in self._displayed},
         )
         found = formulas.compile_formulas(self.features, environment, self._formula_problem)
         candidates = formulas.candidates(self.features, found)
         rules = RuleBook(self._rules(environment, candidates))
-        shown = {name for name in variables if name.split(".")[0] in templates.PREFIXES}
+        shown = {name for name in names if name.split(".")[0] in templates.PREFIXES}
         texts = {
             (action_id, treatment_id): self._texts(action_id, treatment_id, shown)
             for action_id, action in self.catalogue.actions.items()
@@ -109,20 +100,10 @@ class Checker:
             environment=environment,
             formulas=found,
             candidate_features=candidates,
-            feature_consents=self._feature_consents(found),
+            feature_consents=formulas.consents(self.features, found, self.profile, self.events),
             rules=rules,
             texts=texts,
         )
-
-    def meaning(self, name: str) -> dict[str, Any]:
-        """Return all that the number of a feature depends on, other features left out."""
-        definition = self.features[name]
-        inputs = [
-            attributes[attribute].model_dump(mode="json", exclude={*UNHASHED, *ignored})
-            for attributes, attribute, ignored in _inputs(definition, self)
-            if attribute in attributes
-        ]
-        return {"definition": definition.model_dump(mode="json", exclude={"description"}), "inputs": inputs}
 
     def _report(self, file: str, path: Path, message: str, word: str = "") -> None:
         self.problems.append(self.documents[file].problem(path, message, word))
@@ -308,8 +289,12 @@ class Checker:
                         "actions.yaml", path, f'"{action_id}" is in bundle "{owner[action_id]}" already'
                     )
                 owner.setdefault(action_id, name)
+                action = self.catalogue.actions.get(action_id)
+                if action is not None and action.action_class == "default":
+                    message = f'"{action_id}" stands in where nothing else is left, so it follows nothing'
+                    self._report("actions.yaml", path, message)
 
-    def _texts(self, action_id: str, treatment_id: str, variables: Collection[str]) -> Texts:
+    def _texts(self, action_id: str, treatment_id: str, shown: Collection[str]) -> Texts:
         """Parse the texts of a treatment, and check what their placeholders read."""
         action = self.catalogue.actions[action_id]
         treatment = action.treatments[treatment_id]
@@ -317,27 +302,24 @@ class Checker:
         path: Path = ("actions", action_id, "treatments", treatment_id, "content")
         is_public = channel is not None and channel.public
         content = {
-            name: self._template(text, (*path, name), variables, is_public)
+            name: self._template(text, (*path, name), shown, is_public)
             for name, text in treatment.content.items()
         }
         for name, template in content.items():
             self._shows_only((*path, name), template)
-        why = action.why and self._template(action.why, ("actions", action_id, "why"), variables, False)
+        why = action.why and self._template(action.why, ("actions", action_id, "why"), shown, False)
         return Texts(content=content, why=why or None)
 
-    def _template(
-        self, text: str, path: Path, variables: Collection[str], is_public: bool
-    ) -> templates.Template:
+    def _template(self, text: str, path: Path, shown: Collection[str], is_public: bool) -> templates.Template:
         try:
             template = templates.parse(text)
         except ValueError as error:
             self._report("actions.yaml", path, str(error))
             return templates.Template(pieces=())
-        borrowed = self.borrowed()
         for name in sorted(template.reads):
-            if not self._known("actions.yaml", path, "placeholder", name, variables):
+            if not self._known("actions.yaml", path, "placeholder", name, shown):
                 continue
-            if name in borrowed:
+            if name in self.borrowed:
                 self._report("actions.yaml", path, f'"{name}" is borrowed, so no text may show it', name)
             elif is_public and name.startswith(("profile.", "feature.")):
                 self._report("actions.yaml", path, f'"{name}" is private, and the channel is public', name)
@@ -345,53 +327,24 @@ class Checker:
 
     def _shows_only(self, path: Path, template: templates.Template) -> None:
         """Refuse a text that would not leave for want of what decides nothing."""
-        for name in sorted(self._displayed()):
+        for name in sorted(self._displayed):
             if (name, None) in template.pieces:
                 message = f'"{name}" decides nothing: write {{{name}|...}}, so that the text leaves without'
                 self._report("actions.yaml", path, message, name)
 
+    @cached_property
     def borrowed(self) -> frozenset[str]:
         """Return the variables that are never logged."""
-        return self._of_provenance("borrowed")
+        return of_provenance(self.head, self.profile, "borrowed")
 
+    @cached_property
     def _displayed(self) -> frozenset[str]:
-        return self._of_provenance("displayed")
-
-    def _of_provenance(self, provenance: str) -> frozenset[str]:
-        found = {f"profile.{n}" for n, a in self.profile.attributes.items() if a.provenance == provenance}
-        return frozenset(
-            found | {f"context.{n}" for n, a in self.head.context.items() if a.provenance == provenance}
-        )
+        return of_provenance(self.head, self.profile, "displayed")
 
     def _action_attribute(self, name: str, raw: object, path: Path) -> None:
         if not self._known("actions.yaml", path, "attribute", name, self.catalogue.attributes):
             return
         self._value("actions.yaml", path, name, self.catalogue.attributes[name], raw)
-
-    def _variables(self) -> dict[str, Any]:
-        variables: dict[str, Any] = {
-            f"{prefix}.{name}": expressions.STRING
-            for prefix, names in (
-                ("context", CONTEXT_FIELDS),
-                ("action", ACTION_FIELDS),
-                ("treatment", TREATMENT_FIELDS),
-                ("actor", ACTOR_FIELDS),
-            )
-            for name in names
-        }
-        variables |= {f"context.{name}": expressions.DOUBLE for name in COORDINATES}
-        variables |= {f"time.{name}": expressions.INT for name in LOCAL_TIME}
-        variables["time.now"] = expressions.TIMESTAMP
-        variables |= {formulas.FEATURE + name: expressions.DOUBLE for name in self.features}
-        for prefix, attributes in (
-            ("profile", self.profile.attributes),
-            ("context", self.head.context),
-            ("action", self.catalogue.attributes),
-        ):
-            for name, declared in attributes.items():
-                if declared.type in _CEL_TYPES:
-                    variables[f"{prefix}.{name}"] = _CEL_TYPES[declared.type]
-        return variables
 
     def _rules(self, environment: Environment, candidates: Collection[str]) -> Iterator[CompiledRule]:
         varying = {formulas.FEATURE + name for name in candidates}
@@ -416,7 +369,7 @@ class Checker:
                     section=section,
                     rule=rule,
                     expression=expression,
-                    varies=_varies(expression, varying),
+                    varies=varies(expression, varying),
                 )
 
     def _scope(self, rule: Named, path: Path) -> None:
@@ -436,52 +389,3 @@ class Checker:
     def _treatments(self) -> frozenset[str]:
         actions = self.catalogue.actions.items()
         return frozenset(f"{action_id}/{name}" for action_id, action in actions for name in action.treatments)
-
-    def _feature_consents(self, found: Mapping[str, Formula]) -> Mapping[str, frozenset[str]]:
-        """Return the purposes whose consent each feature needs; those that need none are left out."""
-        needed: dict[str, frozenset[str]] = {}
-        for name, definition in self.features.items():
-            purpose = None
-            if isinstance(definition, kinds.EventDefinition):
-                purpose = self.events.events[definition.event].consent
-            elif isinstance(definition, kinds.ProfileFeature):
-                purpose = self.profile.attributes[definition.attribute].consent
-            if purpose is not None:
-                needed[name] = frozenset({purpose})
-        for name, formula in found.items():
-            if union := frozenset().union(*(needed.get(read, ()) for read in formulas.inputs(formula))):
-                needed[name] = union
-        return needed
-
-
-def _varies(expression: Expression | None, varying: Collection[str]) -> Varies:
-    reads = {name.removeprefix(expressions.KNOWN) for name in (expression.reads if expression else ())}
-    if any(name.startswith("treatment.") for name in reads):
-        return Varies.BY_TREATMENT
-    if any(name.startswith("action.") or name in varying for name in reads):
-        return Varies.BY_ACTION
-    return Varies.BY_DECISION
-
-
-def _inputs(
-    definition: kinds.AnyFeature, checker: Checker
-) -> Iterator[tuple[Mapping[str, AttributeType], str, Collection[str]]]:
-    """Yield the declared attributes that a feature rests on, and what of each it does not rest on.
-
-    Words that are only compared may be joined by others without changing any number.
-    """
-    if isinstance(definition, kinds.ProfileFeature):
-        yield checker.profile.attributes, definition.attribute, ()
-    elif isinstance(definition, kinds.ContextFeature):
-        yield checker.head.context, definition.attribute, ()
-    elif isinstance(definition, kinds.ActionFeature):
-        yield checker.catalogue.attributes, definition.attribute, ()
-    elif isinstance(definition, kinds.EventDefinition):
-        attributes = checker.events.events[definition.event].attributes
-        for name in sorted(definition.where):
-            yield attributes, name, ("values",)
-        if isinstance(definition, kinds.Affinity):
-            yield attributes, definition.by, ("values",)
-            yield checker.catalogue.attributes, definition.to, ("values",)
-        if (attribute := getattr(definition, "attribute", None)) is not None:
-            yield attributes, attribute, ("values",) if isinstance(definition, kinds.Distinct) else ()

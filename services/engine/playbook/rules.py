@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Literal
 
-from services.engine.playbook.expressions import Expression
+from services.engine.playbook.expressions import KNOWN, Expression
 from services.engine.playbook.schema.catalogue import Action, Treatment
 from services.engine.playbook.schema.policies import Named, Scope
 
@@ -33,6 +33,16 @@ class Varies(IntEnum):
     BY_DECISION = 0
     BY_ACTION = 1
     BY_TREATMENT = 2
+
+
+def varies(expression: Expression | None, varying: Collection[str]) -> Varies:
+    """Tell how often a condition has to be asked; ``varying`` are the features that differ by action."""
+    reads = {name.removeprefix(KNOWN) for name in (expression.reads if expression else ())}
+    if any(name.startswith("treatment.") for name in reads):
+        return Varies.BY_TREATMENT
+    if any(name.startswith("action.") or name in varying for name in reads):
+        return Varies.BY_ACTION
+    return Varies.BY_DECISION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,17 +64,6 @@ def remaking(edition: Edition, recorded: Recorded) -> Generator[None, None, Deci
     return replace(found, timings=recorded.timings, total=recorded.total)
 
 
-def remade(edition: Edition, recorded: Recorded) -> Decision:
-    """Make a decision again in one go."""
-    steps = remaking(edition, recorded)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            decision: Decision = done.value
-            return decision
-
-
 def _known(
     edition: Edition, recorded: Recorded, profile: Profile, checked: Checked
 ) -> Generator[None, None, Decision]:

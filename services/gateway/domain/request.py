@@ -14,8 +14,8 @@ from services.engine import instants
 from services.engine.playbook import values
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.playbook import Playbook
-from services.engine.playbook.references import CONTEXT_FIELDS
 from services.engine.playbook.values import Value
+from services.engine.playbook.variables import CONTEXT_FIELDS
 from services.engine.violations import LONGEST_ID, InvalidRequest, Violation, check_text
 
 MOST_ACTIONS: Final = 100

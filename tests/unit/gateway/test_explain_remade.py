@@ -13,7 +13,7 @@ from tact.log.v1 import decision_record_pb2 as log_pb
 from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.explanation import explanation
 from services.gateway.adapters.recollection import recalling
-from services.gateway.domain.remaking import remade
+from services.gateway.domain.remaking import remaking
 
 WORLDS = 80
 
@@ -31,8 +31,8 @@ def decided(seed, head):
     return shop, answer, entry
 
 
-def recalled(shop, record):
-    steps = recalling(record, shop.edition)
+def finished(steps):
+    """Return what a generator returns in the end."""
     while True:
         try:
             next(steps)
@@ -55,7 +55,7 @@ def test_a_remade_decision_is_answered_and_logged_as_the_recorded_one(head):
     for seed in range(WORLDS):
         shop, answer, entry = decided(seed, head)
         record = log_pb.DecisionRecord.FromString(entry.without_trace)
-        again = remade(shop.edition, recalled(shop, record))
+        again = finished(remaking(shop.edition, finished(recalling(record, shop.edition))))
         encoder = ProtoEncoder(record.request, record.caller, *shop.edition)
         encoded = encoder.encode(again, entry.record_time)
         assert to_bytes(encoded.response) == to_bytes(answer), seed

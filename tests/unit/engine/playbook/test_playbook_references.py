@@ -286,6 +286,15 @@ def test_an_action_is_in_one_bundle_at_most(tmp_path):
     assert [row for _, row in found] == ['"sale",', '"recall"']
 
 
+def test_a_bundle_holds_nothing_that_stands_in_for_everything_else(tmp_path):
+    bundles = {"pair": {"text": "Together.", "actions": ["recall", "sale"]}}
+    change = ("actions", "actions", "sale", "class", "default")
+    found = problems(tmp_path, ("actions", "bundles", bundles), change)
+    [(message, row)] = found
+    assert message == '"sale" stands in where nothing else is left, so it follows nothing'
+    assert row == '"sale"'
+
+
 CONSENTS = (
     (
         "playbook",

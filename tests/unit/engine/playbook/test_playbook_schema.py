@@ -402,7 +402,7 @@ def test_what_is_left_out_has_the_mildest_meaning(tmp_path):
     assert playbook.validity["call"] == (None, None)
     assert (action.treatments["mail"].cost, action.treatments["mail"].devices) == (0, ())
     assert playbook.rules.rules == ()
-    assert (playbook.bundle_of, playbook.borrowed, playbook.feature_consents) == ({}, frozenset(), {})
+    assert (playbook.borrowed, playbook.feature_consents) == (frozenset(), {})
 
 
 @pytest.mark.parametrize(
