@@ -176,6 +176,58 @@ RECIPIENT_ACTOR: Recipient.ValueType  # 2
 """RECIPIENT_ACTOR: who acts on the advice."""
 Global___Recipient: _TypeAlias = Recipient  # noqa: Y015
 
+class _ClaimVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClaimVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClaimVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLAIM_VERDICT_UNSPECIFIED: _ClaimVerdict.ValueType  # 0
+    """CLAIM_VERDICT_UNSPECIFIED is never sent."""
+    CLAIM_VERDICT_GO: _ClaimVerdict.ValueType  # 1
+    """CLAIM_VERDICT_GO: send it now; the slot is taken."""
+    CLAIM_VERDICT_CANCELLED: _ClaimVerdict.ValueType  # 2
+    """CLAIM_VERDICT_CANCELLED: do not send it, now or later."""
+
+class ClaimVerdict(_ClaimVerdict, metaclass=_ClaimVerdictEnumTypeWrapper):
+    """ClaimVerdict says whether to send."""
+
+CLAIM_VERDICT_UNSPECIFIED: ClaimVerdict.ValueType  # 0
+"""CLAIM_VERDICT_UNSPECIFIED is never sent."""
+CLAIM_VERDICT_GO: ClaimVerdict.ValueType  # 1
+"""CLAIM_VERDICT_GO: send it now; the slot is taken."""
+CLAIM_VERDICT_CANCELLED: ClaimVerdict.ValueType  # 2
+"""CLAIM_VERDICT_CANCELLED: do not send it, now or later."""
+Global___ClaimVerdict: _TypeAlias = ClaimVerdict  # noqa: Y015
+
+class _ReplayVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAY_VERDICT_UNSPECIFIED: _ReplayVerdict.ValueType  # 0
+    """REPLAY_VERDICT_UNSPECIFIED is never sent."""
+    REPLAY_VERDICT_IDENTICAL: _ReplayVerdict.ValueType  # 1
+    """REPLAY_VERDICT_IDENTICAL: the same answer, byte for byte, timings aside."""
+    REPLAY_VERDICT_DIFFERENT: _ReplayVerdict.ValueType  # 2
+    """REPLAY_VERDICT_DIFFERENT: another answer, or the record was altered since it was written."""
+    REPLAY_VERDICT_IMPOSSIBLE: _ReplayVerdict.ValueType  # 3
+    """REPLAY_VERDICT_IMPOSSIBLE: something that a replay needs is missing."""
+
+class ReplayVerdict(_ReplayVerdict, metaclass=_ReplayVerdictEnumTypeWrapper):
+    """ReplayVerdict is what came of a replay."""
+
+REPLAY_VERDICT_UNSPECIFIED: ReplayVerdict.ValueType  # 0
+"""REPLAY_VERDICT_UNSPECIFIED is never sent."""
+REPLAY_VERDICT_IDENTICAL: ReplayVerdict.ValueType  # 1
+"""REPLAY_VERDICT_IDENTICAL: the same answer, byte for byte, timings aside."""
+REPLAY_VERDICT_DIFFERENT: ReplayVerdict.ValueType  # 2
+"""REPLAY_VERDICT_DIFFERENT: another answer, or the record was altered since it was written."""
+REPLAY_VERDICT_IMPOSSIBLE: ReplayVerdict.ValueType  # 3
+"""REPLAY_VERDICT_IMPOSSIBLE: something that a replay needs is missing."""
+Global___ReplayVerdict: _TypeAlias = ReplayVerdict  # noqa: Y015
+
 class _OutcomeKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -192,6 +244,8 @@ class _OutcomeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutcomeKi
     """OUTCOME_KIND_ACCEPTED: the customer did what the action hoped for."""
     OUTCOME_KIND_REJECTED: _OutcomeKind.ValueType  # 4
     """OUTCOME_KIND_REJECTED: the customer declined."""
+    OUTCOME_KIND_OVERRIDDEN: _OutcomeKind.ValueType  # 5
+    """OUTCOME_KIND_OVERRIDDEN: a person decided otherwise; see `instead_action_id`."""
 
 class OutcomeKind(_OutcomeKind, metaclass=_OutcomeKindEnumTypeWrapper):
     """OutcomeKind is what happened after a decision."""
@@ -206,6 +260,8 @@ OUTCOME_KIND_ACCEPTED: OutcomeKind.ValueType  # 3
 """OUTCOME_KIND_ACCEPTED: the customer did what the action hoped for."""
 OUTCOME_KIND_REJECTED: OutcomeKind.ValueType  # 4
 """OUTCOME_KIND_REJECTED: the customer declined."""
+OUTCOME_KIND_OVERRIDDEN: OutcomeKind.ValueType  # 5
+"""OUTCOME_KIND_OVERRIDDEN: a person decided otherwise; see `instead_action_id`."""
 Global___OutcomeKind: _TypeAlias = OutcomeKind  # noqa: Y015
 
 @_typing.final
@@ -502,9 +558,10 @@ class Reason(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is stable and machine-readable: `WHY`, `LIKELY`, `UNLIKELY`, `VALUE`, `PRIOR`, `MANDATORY`,
-    `DEFAULT`, `WEIGHT`, `LEVER`, `MEASURE`, `BUNDLE`, `EXPLORED`, `LATER`, `CONTROL_ARM`,
-    `BELOW_THRESHOLD`, `NO_CONSENT`, `NOT_ELIGIBLE`, `SUPPRESSED`, `VETOED`, `NOT_POSSIBLE`, `UNLIKELY_ALL`,
-    `NO_CANDIDATE`, `UNKNOWN_CUSTOMER`, `DEGRADED`, `NOT_LOGGED`.
+    `DEFAULT`, `WEIGHT`, `LEVER`, `MEASURE`, `PROMISE`, `REPEAT_COST`, `BUNDLE`, `EXPLORED`, `LATER`, `CONTROL_ARM`,
+    `BELOW_THRESHOLD`, `NO_CONSENT`, `NOT_ELIGIBLE`, `SUPPRESSED`, `POINTLESS`, `CONTACT_POLICY`, `VETOED`,
+    `NOT_POSSIBLE`, `UNLIKELY_ALL`, `NO_CANDIDATE`, `UNKNOWN_CUSTOMER`, `DEGRADED`, `NOT_LOGGED`; of a
+    cancelled claim also `EXPIRED`, `ALREADY_CLAIMED`, `WITHDRAWN`.
     """
     text: _builtins.str
     """text is one sentence for people."""
@@ -564,6 +621,7 @@ class RankedAction(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
     BUNDLE_FIELD_NUMBER: _builtins.int
+    CLAIM_BY_TIME_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """rank counts from 1."""
     action_id: _builtins.str
@@ -618,6 +676,12 @@ class RankedAction(_message.Message):
     def content(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """content of the treatment, its placeholders filled."""
 
+    @_builtins.property
+    def claim_by_time(self) -> _timestamp_pb2.Timestamp:
+        """claim_by_time is when the slot that is reserved for it is given back, exclusive; a claim must come
+        before. Absent where nothing is reserved: in a dry run, and where no contact policy counts it.
+        """
+
     def __init__(
         self,
         *,
@@ -637,10 +701,11 @@ class RankedAction(_message.Message):
         content: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         recipient: Global___Recipient.ValueType = ...,
         bundle: _builtins.str = ...,
+        claim_by_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "cost", b"cost", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "claim_by_time", b"claim_by_time", "cost", b"cost", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "bundle", b"bundle", "channel", b"channel", "content", b"content", "cost", b"cost", "device", b"device", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "reasons", b"reasons", "recipient", b"recipient", "selection_probability", b"selection_probability", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_priority", b"_priority", "_propensity", b"_propensity", "action_id", b"action_id", "bundle", b"bundle", "channel", b"channel", "claim_by_time", b"claim_by_time", "content", b"content", "cost", b"cost", "device", b"device", "expire_time", b"expire_time", "not_before_time", b"not_before_time", "priority", b"priority", "propensity", b"propensity", "rank", b"rank", "reasons", b"reasons", "recipient", b"recipient", "selection_probability", b"selection_probability", "treatment_id", b"treatment_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
     _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
@@ -662,7 +727,10 @@ class StageTiming(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     stage: _builtins.str
-    """stage is `candidates`, `resolve`, `policy`, `consent`, `place`, `score` or `arbitrate`."""
+    """stage is `candidates`, `resolve`, `policy`, `consent`, `contact`, `place`, `score` or `arbitrate`;
+    where other decisions about the customer came between, stages were gone through again and
+    their times are summed.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """duration by a monotonic clock."""
@@ -735,13 +803,15 @@ class FactorTrace(_message.Message):
     FACTOR_FIELD_NUMBER: _builtins.int
     READS_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """kind is `weight`, `lever` or `measure`."""
+    """kind is `weight`, `lever`, `measure`, `promise` or `repeat_cost`."""
     name: _builtins.str
     """name in the playbook."""
     text: _builtins.str
     """text is a sentence for people."""
     factor: _builtins.float
-    """factor that it multiplied by; for a measure, what it added, in currency units."""
+    """factor that it multiplied by; for a measure or a repeat cost what it added to the worth, in currency
+    units.
+    """
     @_builtins.property
     def reads(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValueTrace]:
         """reads are the values that the condition read."""
@@ -793,8 +863,9 @@ class CandidateTrace(_message.Message):
     """channel of the treatment."""
     removed_stage: _builtins.str
     """removed_stage is the stage that removed it: `eligibility`, `applicability`, `suitability`,
-    `suppression`, `consent`, `arm`, `place`, `content`, `score`, `arbitration` (a least propensity) or
-    `veto` (a lever of 0); empty where it was arbitrated.
+    `suppression`, `stop` (its `stop_when`), `consent`, `arm`, `contact` (caps, cool-downs, precedence),
+    `place`, `content`, `score`, `arbitration` (a least propensity) or `veto` (a lever of 0); empty
+    where it was arbitrated.
     """
     removed_rule: _builtins.str
     """removed_rule is the name of the rule that removed it."""
@@ -1228,6 +1299,178 @@ class ExplainDecisionResponse(_message.Message):
 Global___ExplainDecisionResponse: _TypeAlias = ExplainDecisionResponse  # noqa: Y015
 
 @_typing.final
+class ClaimDeliveryRequest(_message.Message):
+    """ClaimDeliveryRequest asks whether a treatment may be sent now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """decision_id of a live decision; required."""
+    rank: _builtins.int
+    """rank of the action in that decision's answer."""
+    claim_id: _builtins.str
+    """claim_id tells senders apart: a repeat with the same one gets the same verdict, another sender is
+    CANCELLED with ALREADY_CLAIMED. At most 128 characters; empty is one like any other.
+    """
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        claim_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "decision_id", b"decision_id", "rank", b"rank"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimDeliveryRequest: _TypeAlias = ClaimDeliveryRequest  # noqa: Y015
+
+@_typing.final
+class ClaimDeliveryResponse(_message.Message):
+    """ClaimDeliveryResponse is the verdict on one delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    IS_REPEAT_FIELD_NUMBER: _builtins.int
+    CLAIM_TIME_FIELD_NUMBER: _builtins.int
+    verdict: Global___ClaimVerdict.ValueType
+    """verdict says whether to send."""
+    is_repeat: _builtins.bool
+    """is_repeat is true where the verdict was given before."""
+    @_builtins.property
+    def reason(self) -> Global___Reason:
+        """reason of a cancellation; absent with GO."""
+
+    @_builtins.property
+    def claim_time(self) -> _timestamp_pb2.Timestamp:
+        """claim_time is when the verdict was given first."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___ClaimVerdict.ValueType = ...,
+        reason: Global___Reason | None = ...,
+        is_repeat: _builtins.bool = ...,
+        claim_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "reason", b"reason"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "is_repeat", b"is_repeat", "reason", b"reason", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimDeliveryResponse: _TypeAlias = ClaimDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class ReplayDecisionRequest(_message.Message):
+    """ReplayDecisionRequest asks for a decision to be made again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    RESCORE_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """decision_id of a decision on record; required."""
+    rescore: _builtins.bool
+    """rescore asks scoring for the scores too, instead of taking them from the record."""
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        rescore: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "rescore", b"rescore"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDecisionRequest: _TypeAlias = ReplayDecisionRequest  # noqa: Y015
+
+@_typing.final
+class ReplayDifference(_message.Message):
+    """ReplayDifference is one field in which two answers differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """field is its path in `DecideResponse`, such as `actions[0].priority`, or in the record."""
+    recorded: _builtins.str
+    """recorded is its value on record as text; empty where it is absent."""
+    replayed: _builtins.str
+    """replayed is its value now."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        recorded: _builtins.str = ...,
+        replayed: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "recorded", b"recorded", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayDifference: _TypeAlias = ReplayDifference  # noqa: Y015
+
+@_typing.final
+class ReplayDecisionResponse(_message.Message):
+    """ReplayDecisionResponse compares a decision with its replay."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    IS_DAMAGED_FIELD_NUMBER: _builtins.int
+    SCORE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    verdict: Global___ReplayVerdict.ValueType
+    """verdict of the comparison."""
+    is_damaged: _builtins.bool
+    """is_damaged is true where the record is not what was written, by its digest."""
+    score_difference: _builtins.float
+    """score_difference is the largest absolute difference between scores on record and now; absent
+    where nothing was scored again. Up to 1e-9 is the same.
+    """
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplayDifference]:
+        """differences, at most 100, in the order of the fields."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """missing names exactly what a replay needs and does not find."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___ReplayVerdict.ValueType = ...,
+        differences: _abc.Iterable[Global___ReplayDifference] | None = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        is_damaged: _builtins.bool = ...,
+        score_difference: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score_difference", b"_score_difference", "score_difference", b"score_difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score_difference", b"_score_difference", "differences", b"differences", "is_damaged", b"is_damaged", "missing", b"missing", "score_difference", b"score_difference", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score_difference: _TypeAlias = _typing.Literal["score_difference"]  # noqa: Y015
+    _WhichOneofArgType__score_difference: _TypeAlias = _typing.Literal["_score_difference", b"_score_difference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score_difference) -> _WhichOneofReturnType__score_difference | None: ...
+
+Global___ReplayDecisionResponse: _TypeAlias = ReplayDecisionResponse  # noqa: Y015
+
+@_typing.final
 class Outcome(_message.Message):
     """Outcome is what happened after one ranked action of a live decision."""
 
@@ -1259,14 +1502,22 @@ class Outcome(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     OUTCOME_TIME_FIELD_NUMBER: _builtins.int
     MEASURES_FIELD_NUMBER: _builtins.int
+    INSTEAD_ACTION_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
     outcome_id: _builtins.str
     """outcome_id identifies the outcome for ever; 1 to 128 characters."""
     decision_id: _builtins.str
     """decision_id of a live decision."""
     rank: _builtins.int
-    """rank of the action in that decision's answer."""
+    """rank of the action in that decision's answer. An override of an empty answer has rank 0."""
     kind: Global___OutcomeKind.ValueType
     """kind of outcome."""
+    instead_action_id: _builtins.str
+    """instead_action_id is what a person did in its place, with OVERRIDDEN only: an action of the playbook
+    then in use, or empty for nothing.
+    """
+    actor_id: _builtins.str
+    """actor_id of the person, with OVERRIDDEN only; at most 128 characters."""
     @_builtins.property
     def outcome_time(self) -> _timestamp_pb2.Timestamp:
         """outcome_time is when it happened, from 2000 to at most five minutes ahead."""
@@ -1286,10 +1537,12 @@ class Outcome(_message.Message):
         kind: Global___OutcomeKind.ValueType = ...,
         outcome_time: _timestamp_pb2.Timestamp | None = ...,
         measures: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        instead_action_id: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["outcome_time", b"outcome_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "kind", b"kind", "measures", b"measures", "outcome_id", b"outcome_id", "outcome_time", b"outcome_time", "rank", b"rank"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "decision_id", b"decision_id", "instead_action_id", b"instead_action_id", "kind", b"kind", "measures", b"measures", "outcome_id", b"outcome_id", "outcome_time", b"outcome_time", "rank", b"rank"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,16 @@ class DecisionServiceStub:
                 request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
                 response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.FromString,
                 _registered_method=True)
+        self.ClaimDelivery = channel.unary_unary(
+                '/tact.decision.v1.DecisionService/ClaimDelivery',
+                request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryRequest.SerializeToString,
+                response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryResponse.FromString,
+                _registered_method=True)
+        self.ReplayDecision = channel.unary_unary(
+                '/tact.decision.v1.DecisionService/ReplayDecision',
+                request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionRequest.SerializeToString,
+                response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionResponse.FromString,
+                _registered_method=True)
         self.RecordOutcomes = channel.unary_unary(
                 '/tact.decision.v1.DecisionService/RecordOutcomes',
                 request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesRequest.SerializeToString,
@@ -85,9 +95,36 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimDelivery(self, request, context):
+        """ClaimDelivery is called just before a treatment is sent. It checks again, at that moment, that consent
+        stands, that nothing suppresses the action or makes it pointless, that no cap or cool-down is in
+        the way and that the reservation holds, and takes the slot in one step, durably: GO. Else it is CANCELLED with the
+        reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
+        has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayDecision(self, request, context):
+        """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
+        compares the answers byte for byte. It changes nothing.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+        (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RecordOutcomes(self, request, context):
         """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
-        `outcome_id`.
+        `outcome_id`. The contact ledger learns of them in the same step: a delivery that nobody claimed
+        counts all the same.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
         (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
@@ -108,6 +145,16 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.ExplainDecision,
                     request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.FromString,
                     response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.SerializeToString,
+            ),
+            'ClaimDelivery': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimDelivery,
+                    request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryRequest.FromString,
+                    response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryResponse.SerializeToString,
+            ),
+            'ReplayDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplayDecision,
+                    request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionRequest.FromString,
+                    response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionResponse.SerializeToString,
             ),
             'RecordOutcomes': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordOutcomes,
@@ -170,6 +217,60 @@ class DecisionService:
             '/tact.decision.v1.DecisionService/ExplainDecision',
             tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionRequest.SerializeToString,
             tact_dot_decision_dot_v1_dot_decision__service__pb2.ExplainDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimDelivery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.decision.v1.DecisionService/ClaimDelivery',
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryRequest.SerializeToString,
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ClaimDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.decision.v1.DecisionService/ReplayDecision',
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionRequest.SerializeToString,
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ReplayDecisionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,9 +54,28 @@ class DecisionServiceStub:
     (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
+    ClaimDelivery: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ClaimDeliveryRequest, _decision_service_pb2.ClaimDeliveryResponse]
+    """ClaimDelivery is called just before a treatment is sent. It checks again, at that moment, that consent
+    stands, that nothing suppresses the action or makes it pointless, that no cap or cool-down is in
+    the way and that the reservation holds, and takes the slot in one step, durably: GO. Else it is CANCELLED with the
+    reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
+    has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
+    """
+    ReplayDecision: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ReplayDecisionRequest, _decision_service_pb2.ReplayDecisionResponse]
+    """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
+    compares the answers byte for byte. It changes nothing.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+    (STORE_UNAVAILABLE).
+    """
     RecordOutcomes: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]
     """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
-    `outcome_id`.
+    `outcome_id`. The contact ledger learns of them in the same step: a delivery that nobody claimed
+    counts all the same.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
@@ -88,9 +107,28 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
+    ClaimDelivery: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ClaimDeliveryRequest, _decision_service_pb2.ClaimDeliveryResponse]  # type: ignore[assignment]
+    """ClaimDelivery is called just before a treatment is sent. It checks again, at that moment, that consent
+    stands, that nothing suppresses the action or makes it pointless, that no cap or cool-down is in
+    the way and that the reservation holds, and takes the slot in one step, durably: GO. Else it is CANCELLED with the
+    reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
+    has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+    (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
+    """
+    ReplayDecision: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ReplayDecisionRequest, _decision_service_pb2.ReplayDecisionResponse]  # type: ignore[assignment]
+    """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
+    compares the answers byte for byte. It changes nothing.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+    (STORE_UNAVAILABLE).
+    """
     RecordOutcomes: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]  # type: ignore[assignment]
     """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
-    `outcome_id`.
+    `outcome_id`. The contact ledger learns of them in the same step: a delivery that nobody claimed
+    counts all the same.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
@@ -133,13 +171,44 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ClaimDelivery(
+        self,
+        request: _decision_service_pb2.ClaimDeliveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.ClaimDeliveryResponse, _abc.Awaitable[_decision_service_pb2.ClaimDeliveryResponse]]:
+        """ClaimDelivery is called just before a treatment is sent. It checks again, at that moment, that consent
+        stands, that nothing suppresses the action or makes it pointless, that no cap or cool-down is in
+        the way and that the reservation holds, and takes the slot in one step, durably: GO. Else it is CANCELLED with the
+        reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
+        has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+        (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
+        """
+
+    @_abc_1.abstractmethod
+    def ReplayDecision(
+        self,
+        request: _decision_service_pb2.ReplayDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.ReplayDecisionResponse, _abc.Awaitable[_decision_service_pb2.ReplayDecisionResponse]]:
+        """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
+        compares the answers byte for byte. It changes nothing.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+        (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
     def RecordOutcomes(
         self,
         request: _decision_service_pb2.RecordOutcomesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_decision_service_pb2.RecordOutcomesResponse, _abc.Awaitable[_decision_service_pb2.RecordOutcomesResponse]]:
         """RecordOutcomes stores what happened after decisions; durable before it answers, idempotent by
-        `outcome_id`.
+        `outcome_id`. The contact ledger learns of them in the same step: a delivery that nobody claimed
+        counts all the same.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
         (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.

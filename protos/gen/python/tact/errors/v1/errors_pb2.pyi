@@ -92,6 +92,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INTERNAL: a defect of this service; the log holds the traceback, the message holds
     no detail. Code INTERNAL. Example: `internal error`.
     """
+    ERROR_REASON_CLAIM_TOO_EARLY: _ErrorReason.ValueType  # 16
+    """ERROR_REASON_CLAIM_TOO_EARLY: a delivery is claimed before the earliest time that its decision allows.
+    Nothing is taken; a later claim can succeed. Code FAILED_PRECONDITION.
+    Example: `not to be delivered before 2026-11-22T08:00:00+00:00`.
+    """
+    ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 17
+    """ERROR_REASON_DEPENDENCY_UNAVAILABLE: a service that the call cannot do without is out of reach.
+    Nothing was done; a later call can succeed. Code UNAVAILABLE.
+    Example: `consent cannot be checked: profile is out of reach`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call or a failed batch item. It travels as
@@ -165,6 +175,16 @@ Code DEADLINE_EXCEEDED. Example: `deadline passed after 52 ms`.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 15
 """ERROR_REASON_INTERNAL: a defect of this service; the log holds the traceback, the message holds
 no detail. Code INTERNAL. Example: `internal error`.
+"""
+ERROR_REASON_CLAIM_TOO_EARLY: ErrorReason.ValueType  # 16
+"""ERROR_REASON_CLAIM_TOO_EARLY: a delivery is claimed before the earliest time that its decision allows.
+Nothing is taken; a later claim can succeed. Code FAILED_PRECONDITION.
+Example: `not to be delivered before 2026-11-22T08:00:00+00:00`.
+"""
+ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 17
+"""ERROR_REASON_DEPENDENCY_UNAVAILABLE: a service that the call cannot do without is out of reach.
+Nothing was done; a later call can succeed. Code UNAVAILABLE.
+Example: `consent cannot be checked: profile is out of reach`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

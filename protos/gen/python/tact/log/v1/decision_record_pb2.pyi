@@ -146,6 +146,134 @@ class WithheldVerdict(_message.Message):
 Global___WithheldVerdict: _TypeAlias = WithheldVerdict  # noqa: Y015
 
 @_typing.final
+class ContactRecord(_message.Message):
+    """ContactRecord is one contact that the ledger knew of when the decision was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_ID_FIELD_NUMBER: _builtins.int
+    TREATMENT_ID_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    ACTION_CLASS_FIELD_NUMBER: _builtins.int
+    RESERVE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CONSUME_TIME_FIELD_NUMBER: _builtins.int
+    action_id: _builtins.str
+    """action_id in the playbook of its decision."""
+    treatment_id: _builtins.str
+    """treatment_id in the playbook of its decision."""
+    group: _builtins.str
+    """group of the action."""
+    channel: _builtins.str
+    """channel of the treatment."""
+    purpose: _builtins.str
+    """purpose of the action."""
+    action_class: _builtins.str
+    """action_class such as `standard`."""
+    @_builtins.property
+    def reserve_time(self) -> _timestamp_pb2.Timestamp:
+        """reserve_time is when its decision was made; absent where the delivery was reported of what had
+        reserved nothing.
+        """
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """expire_time is when the reservation ends, exclusive."""
+
+    @_builtins.property
+    def consume_time(self) -> _timestamp_pb2.Timestamp:
+        """consume_time is when the slot was taken: claimed, or delivered or viewed; absent while reserved."""
+
+    def __init__(
+        self,
+        *,
+        action_id: _builtins.str = ...,
+        treatment_id: _builtins.str = ...,
+        group: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        action_class: _builtins.str = ...,
+        reserve_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        consume_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consume_time", b"consume_time", "expire_time", b"expire_time", "reserve_time", b"reserve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_class", b"action_class", "action_id", b"action_id", "channel", b"channel", "consume_time", b"consume_time", "expire_time", b"expire_time", "group", b"group", "purpose", b"purpose", "reserve_time", b"reserve_time", "treatment_id", b"treatment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContactRecord: _TypeAlias = ContactRecord  # noqa: Y015
+
+@_typing.final
+class ResponseRecord(_message.Message):
+    """ResponseRecord is one response to a contact that the ledger knew of, such as a rejection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RESPONSE_TIME_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind of the response, such as `rejected`."""
+    @_builtins.property
+    def contact(self) -> Global___ContactRecord:
+        """contact responded to; its times are absent."""
+
+    @_builtins.property
+    def response_time(self) -> _timestamp_pb2.Timestamp:
+        """response_time is when it happened."""
+
+    def __init__(
+        self,
+        *,
+        contact: Global___ContactRecord | None = ...,
+        kind: _builtins.str = ...,
+        response_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "response_time", b"response_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "kind", b"kind", "response_time", b"response_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResponseRecord: _TypeAlias = ResponseRecord  # noqa: Y015
+
+@_typing.final
+class LedgerRecord(_message.Message):
+    """LedgerRecord is what the decision knew of earlier contacts: reservations that stood, and what lay in
+    the longest window of the contact policy.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    RESPONSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactRecord]:
+        """contacts in order of their times."""
+
+    @_builtins.property
+    def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResponseRecord]:
+        """responses in order of their times."""
+
+    def __init__(
+        self,
+        *,
+        contacts: _abc.Iterable[Global___ContactRecord] | None = ...,
+        responses: _abc.Iterable[Global___ResponseRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "responses", b"responses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LedgerRecord: _TypeAlias = LedgerRecord  # noqa: Y015
+
+@_typing.final
 class DecisionRecord(_message.Message):
     """DecisionRecord is what the gateway logs of one decision, and what training reads."""
 
@@ -165,6 +293,8 @@ class DecisionRecord(_message.Message):
     FEATURE_TIME_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     FEATURE_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     caller: _builtins.str
     """caller that asked, `anonymous` where unauthenticated."""
     schema_fingerprint: _builtins.str
@@ -181,6 +311,8 @@ class DecisionRecord(_message.Message):
     """feature_ages holds their ages in seconds at `feature_time`."""
     feature_fingerprint: _builtins.str
     """feature_fingerprint identifies the layout of `feature_vector` and `feature_row`."""
+    digest: _builtins.bytes
+    """digest is the SHA-256 of all bytes of the record before this field, which is its last one."""
     @_builtins.property
     def request(self) -> _decision_service_pb2.DecideRequest:
         """request as received, borrowed attributes left out."""
@@ -211,6 +343,10 @@ class DecisionRecord(_message.Message):
     def withheld(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithheldVerdict]:
         """withheld holds the outcomes of conditions that read a borrowed value."""
 
+    @_builtins.property
+    def ledger(self) -> Global___LedgerRecord:
+        """ledger that was read; absent where the playbook has no contact policy."""
+
     def __init__(
         self,
         *,
@@ -228,10 +364,12 @@ class DecisionRecord(_message.Message):
         feature_time: _timestamp_pb2.Timestamp | None = ...,
         withheld: _abc.Iterable[Global___WithheldVerdict] | None = ...,
         feature_fingerprint: _builtins.str = ...,
+        ledger: Global___LedgerRecord | None = ...,
+        digest: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_time", b"feature_time", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_time", b"feature_time", "ledger", b"ledger", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "control_arm_share", b"control_arm_share", "customer_vector", b"customer_vector", "feature_ages", b"feature_ages", "feature_fingerprint", b"feature_fingerprint", "feature_time", b"feature_time", "feature_vector", b"feature_vector", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "control_arm_share", b"control_arm_share", "customer_vector", b"customer_vector", "digest", b"digest", "feature_ages", b"feature_ages", "feature_fingerprint", b"feature_fingerprint", "feature_time", b"feature_time", "feature_vector", b"feature_vector", "ledger", b"ledger", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
