@@ -20,7 +20,10 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load
 from services.engine.policy.consent import Permission
-from services.gateway.adapters.recollection import ProtoStory
+from services.gateway.adapters.recollection import ProtoStory, delivery_of
+from services.gateway.adapters.replica import ProtoReplica
+from services.gateway.adapters.sealing import seal_of
+from services.gateway.claims import ClaimHandler
 from services.gateway.contributions import Contributions
 from services.gateway.domain.knowledge import Cause, Model, Profile, Unavailable
 from services.gateway.domain.last_good import LastGood
@@ -32,8 +35,12 @@ from services.gateway.journal import Journal
 from services.gateway.known_model import KnownModel
 from services.gateway.outcomes import OutcomeHandler
 from services.gateway.propensities import Propensities
+from services.gateway.remakes import Remakes
+from services.gateway.replays import ReplayHandler, Replays
+from services.gateway.rescoring import ServedModel
 from services.gateway.resolver import Resolver
 from services.gateway.servicer import DecisionServicer
+from services.gateway.turns import Turns
 
 FILES = {
     "playbook.yaml": """
@@ -232,6 +239,8 @@ class Shop:
     last_good: LastGood = field(default_factory=lambda: LastGood(100, timedelta(days=1)))
     decided: list = field(default_factory=list)
     verdicts: list = field(default_factory=list)
+    unclaimed: list = field(default_factory=list)
+    claims: list = field(default_factory=list)
     caller: str = "anonymous"
     remaining: float | None = None
     edition: Edition = field(default_factory=lambda: Edition(playbook(), feature_set()))
@@ -272,26 +281,36 @@ class Shop:
             journal=journal,
             now=now,
             monotonic=monotonic,
+            turns=Turns(lambda: None),
         )
 
         async def edition(version):
             return self.edition if version == book.version else None
 
+        remakes = Remakes(edition=edition, pause=pause)
         explain = ExplainHandler(
             log=self.log,
             contributions=Contributions(scorer=self.scorer, pause=pause),
-            edition=edition,
+            remakes=remakes,
             recall=ProtoStory,
-            pause=pause,
+        )
+        replay = ReplayHandler(
+            log=self.log,
+            replays=Replays(remakes=remakes, seal=seal_of, recall=ProtoReplica),
+            rescorer=ServedModel(scorer=self.scorer),
         )
         outcomes = OutcomeHandler(
             log=self.log,
-            measures=lambda: book.head.measures,
+            playbook=lambda: book,
             now=now,
             observe=lambda verdict, kind: self.verdicts.append((verdict, kind)),
+            observe_unclaimed=self.unclaimed.append,
         )
         self.editions = Editions(book.version, decide)
-        self.servicer = DecisionServicer(self.editions, explain, outcomes)
+        claims = ClaimHandler(
+            current=lambda: self.editions.current, delivery_of=delivery_of, observe=self.claims.append
+        )
+        self.servicer = DecisionServicer(self.editions, claims, explain, replay, outcomes)
 
     def decide(self, **fields):
         """Answer one request."""
@@ -305,6 +324,11 @@ class Shop:
         """Answer why."""
         asked = pb.ExplainDecisionRequest(decision_id=decision_id, **fields)
         return asyncio.run(self.servicer.ExplainDecision(asked, Call(remaining=lambda: self.remaining)))
+
+    def replay(self, decision_id, **fields):
+        """Answer whether a decision would be made again as it was."""
+        asked = pb.ReplayDecisionRequest(decision_id=decision_id, **fields)
+        return asyncio.run(self.servicer.ReplayDecision(asked, Call(remaining=lambda: self.remaining)))
 
     def record(self, *outcomes):
         """Answer one batch of outcomes."""

@@ -50,6 +50,7 @@ channels:
   desk:
     description: The box office
     recipient: actor
+    inbound: true
 devices:
   phone:
     description: In the hand
@@ -126,6 +127,16 @@ events:
         type: string
       hall:
         type: string
+  seated:
+    attributes:
+      hall:
+        type: string
+      campaign:
+        type: string
+  gone:
+    attributes:
+      hall:
+        type: string
 """,
     "features.yaml": """\
 features:
@@ -174,6 +185,17 @@ features:
   visit_days:
     kind: recency
     event: visit
+  standing:
+    kind: open
+    event: booked
+    key: hall
+    closed_by: [seated, gone]
+    window: 3h
+  queueing:
+    kind: open
+    event: seated
+    key: hall
+    closed_by: [booked]
   visit_rhythm:
     kind: interval
     event: visit
@@ -254,6 +276,7 @@ actions:
     measures:
       applause: 3
     expires_after: 12h
+    stop_when: feature.bookings > 0.0
     valid:
       from: 2026-01-01
       through: 2026-12-31
@@ -369,10 +392,54 @@ weights:
     applies_to:
       actions:
         - tickets
+promises:
+  - name: seat_soon
+    text: Nobody stands for long.
+    feature: standing
+    within: 15m
+    most: 4
+    applies_to:
+      groups: [notices]
 levers:
   - name: fill_the_house
     text: The house is empty.
     factor: 2
+    applies_to:
+      groups:
+        - offers
+claim_within: 2d
+caps:
+  - name: few_offers
+    text: Three of a kind are enough.
+    most: 3
+    window: 7d
+    each: [channel, group]
+    applies_to:
+      groups: [offers]
+  - name: one_a_day
+    text: One message a day will do.
+    most: 1
+    window: day
+cool_downs:
+  - name: no_means_no
+    text: Who declined is left alone.
+    after: rejected
+    rest: 90d
+    each:
+      - group
+repeat_costs:
+  - name: used_to_it
+    text: What comes again is expected.
+    amount: 0.50
+    window: month
+    each: [purpose]
+precedence:
+  - name: bad_news_first
+    text: Bad news comes first.
+    first:
+      groups:
+        - notices
+    within: 12h
     applies_to:
       groups:
         - offers

@@ -29,10 +29,11 @@ def answering(remaining: Remaining) -> Iterator[None]:
         _of_call.reset(token)
 
 
-def patience() -> float | None:
+def patience(share: float = _SHARE) -> float | None:
     """Return how many seconds may be waited for one thing so that the call is still answered in time.
 
-    None outside of a call, and for a call without a deadline.
+    That is a ``share`` of what is left; less than by default where more things follow. None outside
+    of a call, and for a call without a deadline.
     """
     remaining = _of_call.get()()
-    return None if remaining is None else max(remaining, 0.0) * _SHARE
+    return None if remaining is None else max(remaining, 0.0) * share

@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from services.chassis.deadline import patience
 from services.chassis.sqlite_file import (
-    StoreUnavailable,
     connect_reader,
     connect_writer,
     is_store_error,
@@ -20,14 +19,11 @@ from services.chassis.sqlite_file import (
     unavailable,
 )
 from services.chassis.sqlite_writer import Job, Write, Writer
+from services.chassis.stores import StoreUnavailable, WriteQueueFull
 
 __all__ = ["Database", "StoreUnavailable", "Write", "WriteQueueFull", "parsing"]
 
 T = TypeVar("T")
-
-
-class WriteQueueFull(Exception):
-    """Too many writes are waiting; nothing was done."""
 
 
 class Database:

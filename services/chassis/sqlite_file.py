@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from services.chassis import stores
+from services.chassis.stores import GARBLED, StoreUnavailable
+
 _OPTIONS: dict[str, Any] = {"timeout": 5.0, "isolation_level": None, "cached_statements": 256}
 
 _STORE_ERRORS = frozenset(
@@ -25,13 +28,8 @@ _STORE_ERRORS = frozenset(
 )
 
 
-_GARBLED = "something in it cannot be read back"
 # SQLite's own report of what is broken may quote it, and Python may fail to read that.
 _ERRORS = (sqlite3.Error, UnicodeDecodeError)
-
-
-class StoreUnavailable(Exception):
-    """The file cannot be read or written; nothing of the write was acknowledged."""
 
 
 def is_store_error(error: BaseException) -> bool:
@@ -58,17 +56,15 @@ def unavailable(path: Path, error: BaseException) -> StoreUnavailable:
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
     if is_unreadable(error):
         # The error's own text quotes the value.
-        reason = _GARBLED
+        reason = GARBLED
     return StoreUnavailable(f"{path.name}: {reason}")
 
 
 @contextmanager
 def parsing(path: Path) -> Iterator[None]:
     """Raise ``StoreUnavailable`` where what the file holds is no longer what was written."""
-    try:
+    with stores.parsing(path.name):
         yield
-    except (ValueError, TypeError, OverflowError) as error:
-        raise StoreUnavailable(f"{path.name}: {_GARBLED}") from error
 
 
 class Reader(sqlite3.Connection):

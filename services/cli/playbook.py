@@ -1,11 +1,11 @@
-"""``tact playbook``: finds what is wrong with a playbook, runs its cases, and puts it into use."""
+"""``tact playbook``: finds what is wrong with a playbook, what a change would do, and puts it into use."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from services.cli import checking, publishing, schemas
+from services.cli import checking, diff, publishing, schemas
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     test.add_argument(
         "--only", default="", metavar="TEXT", help="only situations and cases whose names hold TEXT"
     )
+    diff.configure(verbs)
     publishing.configure(verbs)
     schemas.configure(verbs)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check or test each folder, or change what is in use; 1 if any is wrong."""
+    """Check or test each folder, compare two, or change what is in use; 1 if any is wrong."""
     if arguments.verb in publishing.VERBS:
         return publishing.run(arguments)
+    if arguments.verb == diff.VERB:
+        return diff.run(arguments)
     if arguments.verb == schemas.VERB:
         return schemas.run(arguments)
     if arguments.verb == "test":

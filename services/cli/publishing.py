@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         Failure: the store cannot be used as asked.
     """
-    store = Store(arguments.store or _default())
+    store = Store(arguments.store or default_store())
     try:
         if arguments.verb == "versions":
             return _list(store)
@@ -92,8 +92,8 @@ def _list(store: Store) -> int:
     return 0
 
 
-def _default() -> Path:
-    """Return the folder that TACT_PLAYBOOK names, unless a playbook itself lies there."""
+def default_store() -> Path:
+    """Return the folder that TACT_PLAYBOOK names unless a playbook itself lies there, else TACT_HOME's."""
     named = Path(os.environ.get("TACT_PLAYBOOK") or "")
     if named.name and not (named / "playbook.yaml").exists():
         return named

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 from tact.decision.v1 import decision_service_pb2 as pb
 
-from services.cli.wording import age, listed, moment, money, number, value, word, wrapped
+from services.cli.wording import age, effect, listed, moment, money, number, value, word, wrapped
 from services.engine.instants import time_zone, zone
 from services.engine.playbook.playbook import DO_NOTHING
 from services.engine.playbook.rules import STAGES
 
 MOST_CONTRIBUTIONS: Final = 8
-_STAGES: Final = (*STAGES, "consent", "arm", "place", "content", "score", "arbitration", "veto")
+_STAGES: Final = (*STAGES, "consent", "arm", "contact", "place", "content", "score", "arbitration", "veto")
 
 
 def story(told: pb.ExplainDecisionResponse, width: int) -> str:
@@ -110,8 +110,7 @@ def _place(trace: pb.CandidateTrace) -> str:
 
 def _factors(trace: pb.CandidateTrace, explanation: pb.Explanation) -> Iterator[str]:
     for factor in trace.factors:
-        sign = "+" if factor.kind == "measure" else "x"
-        yield f"    {sign} {number(factor.factor)} {factor.kind} {factor.name}: {factor.text}"
+        yield f"    {effect(factor)} {factor.kind} {factor.name}: {factor.text}"
         yield from (f"      {line}" for line in _reads(factor.reads, explanation))
 
 

@@ -37,6 +37,19 @@ def money(amount: pb.Money) -> str:
     return f"{amount.micros / _MICROS:,.2f} {amount.currency}"
 
 
+def effect(factor: pb.FactorTrace) -> str:
+    """Write what a factor did to a worth.
+
+    >>> effect(pb.FactorTrace(kind="weight", factor=3))
+    'x 3'
+    >>> effect(pb.FactorTrace(kind="repeat_cost", factor=-1.5))
+    '- 1.5'
+    """
+    if factor.kind not in ("measure", "repeat_cost"):
+        return f"x {number(factor.factor)}"
+    return f"{'-' if factor.factor < 0 else '+'} {number(abs(factor.factor))}"
+
+
 def value(found: Value) -> str:
     """Write a value of JSON."""
     match found.WhichOneof("kind"):

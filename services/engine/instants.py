@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
@@ -59,6 +59,14 @@ def zone(name: str) -> ZoneInfo:
             return ZoneInfo.from_file(data, key=name)
     except OSError as error:
         raise ValueError(f'"{name}" is no IANA time zone') from error
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return the first moment of a local day, in UTC.
+
+    Of two midnights it is the first; where a clock change skips midnight, the moment of that change.
+    """
+    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def local_time(moments: Iterable[datetime]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,14 +19,19 @@ from tact.scoring.v1 import scoring_service_pb2
 from services.chassis.clients import GrpcStub, Stub, channel
 from services.chassis.editions import Editions
 from services.chassis.following import following
+from services.chassis.postgres import Postgres
 from services.chassis.rpc import Service
 from services.chassis.sqlite import Database
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.store import Store
-from services.gateway.adapters.recollection import ProtoStory
+from services.gateway.adapters.postgres_log import PostgresLog
+from services.gateway.adapters.recollection import ProtoStory, delivery_of
+from services.gateway.adapters.replica import ProtoReplica
+from services.gateway.adapters.sealing import seal_of
 from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.adapters.stubs import StubFeatures, StubProfiles, StubScorer
+from services.gateway.claims import ClaimHandler
 from services.gateway.contributions import Contributions
 from services.gateway.domain.knowledge import Unavailable
 from services.gateway.domain.last_good import LastGood
@@ -37,11 +42,16 @@ from services.gateway.known_model import KnownModel
 from services.gateway.library import Library
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.outcomes import OutcomeHandler
+from services.gateway.ports import DecisionLog
 from services.gateway.propensities import Propensities
+from services.gateway.remakes import Remakes
+from services.gateway.replays import ReplayHandler, Replays
+from services.gateway.rescoring import ServedModel
 from services.gateway.resolver import Resolver
 from services.gateway.rollout import Rollout, are_the_same
 from services.gateway.servicer import DecisionServicer
 from services.gateway.settings import GatewaySettings
+from services.gateway.turns import Turns
 
 DEFAULT_TIMEOUT_SECONDS = 1.0
 ROLLOUT_PATIENCE_SECONDS = 10.0
@@ -98,9 +108,11 @@ class _Workshop:
 
     settings: GatewaySettings
     stubs: Stubs
-    log: SqliteLog
+    log: DecisionLog
     scorer: StubScorer
     journal: Journal
+    turns: Turns
+    now: Callable[[], datetime]
 
     def handler(self, playbook: Playbook, before: DecideHandler | None = None) -> DecideHandler:
         """Make the handler that follows the one ``before``, whose last good features it keeps if it can."""
@@ -113,7 +125,7 @@ class _Workshop:
                 profiles=StubProfiles(self.stubs.profile, playbook),
                 features=StubFeatures(self.stubs.features, playbook, features),
                 last_good=before.resolver.last_good if before and kept else self._last_good(),
-                now=_now,
+                now=self.now,
             ),
             propensities=Propensities(
                 playbook=playbook,
@@ -122,8 +134,9 @@ class _Workshop:
                 model=KnownModel(self.scorer, self.log, playbook, features),
             ),
             journal=self.journal,
-            now=_now,
+            now=self.now,
             monotonic=time.perf_counter_ns,
+            turns=self.turns,
         )
 
     def _last_good(self) -> LastGood:
@@ -132,23 +145,33 @@ class _Workshop:
 
 @asynccontextmanager
 async def open_service(
-    settings: GatewaySettings, playbook: Playbook, stubs: Stubs, playbooks: Store | None = None
+    settings: GatewaySettings,
+    playbook: Playbook,
+    stubs: Stubs,
+    playbooks: Store | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[Service]:
-    """Build the gateway on its store and the given stubs; of ``playbooks`` it follows the current version."""
+    """Build the gateway on its store and the given stubs.
+
+    Of ``playbooks`` it follows the current version; ``now`` is UTC.
+    """
     async with AsyncExitStack() as stack:
-        migrations = [path.read_text() for path in sorted(_MIGRATIONS.glob("*.sql"))]
-        path = settings.home / "gateway.sqlite"
-        database = await stack.enter_async_context(
-            Database.open(path, migrations, queue_limit=settings.log_queue)
-        )
+        log, database = await stack.enter_async_context(_opened(settings))
         registry = CollectorRegistry()
         metrics = GatewayMetrics(registry)
         metrics.watch_queue(lambda: database.queue_depth)
         metrics.playbook.show(playbook.head.name, playbook.version)
-        log = SqliteLog(database)
         scorer = StubScorer(stubs.scoring)
-        journal = Journal(log=log, now=_now, monotonic=time.perf_counter_ns, observe=metrics.decided)
-        workshop = _Workshop(settings=settings, stubs=stubs, log=log, scorer=scorer, journal=journal)
+        journal = Journal(log=log, now=now, monotonic=time.perf_counter_ns, observe=metrics.decided)
+        workshop = _Workshop(
+            settings=settings,
+            stubs=stubs,
+            log=log,
+            scorer=scorer,
+            journal=journal,
+            turns=Turns(metrics.overtaken),
+            now=now,
+        )
         editions = Editions(playbook.version, workshop.handler(playbook))
         rollout = Rollout(
             editions=editions,
@@ -156,18 +179,27 @@ async def open_service(
             observe=lambda playbook: metrics.playbook.show(playbook.head.name, playbook.version),
             patience_seconds=ROLLOUT_PATIENCE_SECONDS,
         )
+        claims = ClaimHandler(
+            current=lambda: editions.current, delivery_of=delivery_of, observe=metrics.claimed
+        )
+        remakes = Remakes(edition=Library(editions, playbooks).edition, pause=_pause)
         explain = ExplainHandler(
             log=log,
             contributions=Contributions(scorer=scorer, pause=_pause),
-            edition=Library(editions, playbooks).edition,
+            remakes=remakes,
             recall=ProtoStory,
-            pause=_pause,
+        )
+        replay = ReplayHandler(
+            log=log,
+            replays=Replays(remakes=remakes, seal=seal_of, recall=ProtoReplica),
+            rescorer=ServedModel(scorer=scorer),
         )
         outcomes = OutcomeHandler(
             log=log,
-            measures=lambda: editions.current.playbook.head.measures,
-            now=_now,
+            playbook=lambda: editions.current.playbook,
+            now=now,
             observe=metrics.outcome,
+            observe_unclaimed=metrics.unclaimed,
         )
         await stack.enter_async_context(
             following(
@@ -187,17 +219,35 @@ async def open_service(
         yield Service(
             name="gateway",
             descriptor=decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"],
-            servicer=DecisionServicer(editions, explain, outcomes),
+            servicer=DecisionServicer(editions, claims, explain, replay, outcomes),
             registry=registry,
             warm_up=warm_up,
             ready=lambda: database.is_writable,
         )
 
 
+@asynccontextmanager
+async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[DecisionLog, Database | Postgres]]:
+    """Open the decision log in the store that the settings name."""
+    if url := settings.store.get_secret_value():
+        async with Postgres.open(
+            url,
+            _scripts(_MIGRATIONS / "postgresql"),
+            schema="gateway",
+            connections=settings.store_connections,
+            queue_limit=settings.log_queue,
+        ) as postgres:
+            yield PostgresLog(postgres), postgres
+    else:
+        path = settings.home / "gateway.sqlite"
+        async with Database.open(path, _scripts(_MIGRATIONS), queue_limit=settings.log_queue) as database:
+            yield SqliteLog(database), database
+
+
+def _scripts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("*.sql"))]
+
+
 async def _pause() -> None:
     """Let go of the loop for about as long as a bit of a story holds it."""
     await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

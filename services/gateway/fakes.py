@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 
+from services.engine.policy.contact import Contact, Ledger, Response
 from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
-from services.gateway.domain.outcomes import OutcomeReport, Verdict, settle
+from services.gateway.domain.ledger import Claim, Reading, Standing
+from services.gateway.domain.outcomes import Answered, OutcomeReport, Settled, settle
 from services.gateway.domain.request import CustomerKey
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LedgerMoved, LogEntry, LogFull, Logged, NotLogged
 
 
 @dataclass(kw_only=True)
@@ -125,9 +127,11 @@ class InMemoryLog:
     failure: NotLogged | None = None
     entries: dict[tuple[bool, str], LogEntry] = field(default_factory=dict)
     outcomes: dict[str, OutcomeReport] = field(default_factory=dict)
+    standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
     model: Model | None = None
 
-    def find(self, decision_id: str, live: bool) -> Logged | None:
+    async def find(self, decision_id: str, live: bool) -> Logged | None:
         """Return a decision on record."""
         self._fail()
         entry = self.entries.get((live, decision_id))
@@ -138,28 +142,85 @@ class InMemoryLog:
     async def append(self, entry: LogEntry) -> Logged | None:
         """Write a decision, or return the one that stands under its id."""
         self._push_back()
-        if standing := self.find(entry.decision_id, entry.live):
+        if standing := await self.find(entry.decision_id, entry.live):
             return standing
+        if entry.reserves:
+            self._advance(entry.versions)
         if self.queued * 2 >= self.queue_limit:
             entry = replace(entry, record=entry.without_trace)
         self.entries[entry.live, entry.decision_id] = entry
+        for rank, offer in enumerate(entry.offers, start=1) if entry.live else ():
+            contact = None
+            if offer.claim_by is not None:
+                contact = Contact(
+                    facts=offer.facts, reserve_time=entry.record_time, expire_time=offer.claim_by
+                )
+            self.standings[entry.decision_id, rank] = Standing(
+                customer_id=entry.customer_id, offer=offer, contact=contact
+            )
         return None
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
+    async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
+        """Read everything that members share."""
+        self._fail()
+        held = [
+            (contact.consume_time or contact.reserve_time or contact.release_time, key, contact)
+            for key, one in self.standings.items()
+            if one.customer_id in members and (contact := one.contact) is not None
+        ]
+        responses = [
+            Response(facts=one.offer.facts, kind=report.kind.lower(), time=report.outcome_time)
+            for report in sorted(self.outcomes.values(), key=lambda one: (one.outcome_time, one.outcome_id))
+            if (one := self.standings.get((report.decision_id, report.rank))) is not None
+            and one.customer_id in members
+        ]
+        return Reading(
+            ledger=Ledger(
+                contacts=[contact for _, _, contact in sorted(held, key=_order)], responses=responses
+            ),
+            versions={member: self.versions.get(member, 0) for member in members},
+        )
+
+    async def standing(self, decision_id: str, rank: int) -> Standing | None:
+        """Return what the ledger holds of one ranked action."""
+        self._fail()
+        return self.standings.get((decision_id, rank))
+
+    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+        """Write the first verdict on a claim, or return the one that stands."""
+        self._push_back()
+        before = self.standings[decision_id, rank]
+        if before.claim is not None:
+            return before.claim
+        self._advance(versions)
+        self.standings[decision_id, rank] = before.claimed(claim)
+        return claim
+
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> Settled:
         """Write outcomes and answer each."""
         self._push_back()
-        actions = {decision_id: entry.actions for (live, decision_id), entry in self.entries.items() if live}
-        verdicts, fresh = settle(outcomes, self.outcomes, actions)
-        self.outcomes.update((report.outcome_id, report) for report in fresh)
-        return verdicts
+        about = {
+            decision_id: Answered(
+                customer_id=entry.customer_id,
+                actions=len(entry.offers),
+                standings=[self.standings[decision_id, rank + 1] for rank in range(len(entry.offers))],
+            )
+            for (live, decision_id), entry in self.entries.items()
+            if live
+        }
+        settled = settle(outcomes, self.outcomes, about)
+        self.outcomes.update((report.outcome_id, report) for report in settled.fresh)
+        self.standings.update(settled.moved)
+        self._move({about[report.decision_id].customer_id for report in settled.fresh})
+        return settled
 
-    def outcomes_of(self, decision_id: str) -> list[OutcomeReport]:
+    async def outcomes_of(self, decision_id: str) -> list[OutcomeReport]:
         """Return the first outcomes of a decision."""
         self._fail()
         found = [report for report in self.outcomes.values() if report.decision_id == decision_id]
         return sorted(found, key=lambda one: (one.outcome_time, one.outcome_id))[:MOST_OUTCOMES_TOLD]
 
-    def last_model(self) -> Model | None:
+    async def last_model(self) -> Model | None:
         """Return the model that was kept last."""
         return None if self.failure else self.model
 
@@ -167,6 +228,14 @@ class InMemoryLog:
         """Remember a model, unless it cannot be written."""
         if self.failure is None and self.queued < self.queue_limit:
             self.model = model
+
+    def _advance(self, versions: Mapping[str, int]) -> None:
+        if any(self.versions.get(member, 0) != version for member, version in versions.items()):
+            raise LedgerMoved
+        self._move(versions)
+
+    def _move(self, members: Collection[str]) -> None:
+        self.versions.update({member: self.versions.get(member, 0) + 1 for member in members})
 
     def _push_back(self) -> None:
         self._fail()
@@ -176,6 +245,10 @@ class InMemoryLog:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+def _order(held: tuple[datetime | None, tuple[str, int], Contact]) -> tuple[object, tuple[str, int]]:
+    return held[:2]
 
 
 def _fail(failure: Unavailable | None, timeout: float) -> None:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from services.chassis.faults import Violation, invalid
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.playbook import Playbook
+from services.engine.policy.contact import horizon
 from services.engine.violations import InvalidRequest
-from services.gateway.domain import funnel, making
+from services.gateway.domain import answer, funnel, making
 from services.gateway.domain.decision import Decision
+from services.gateway.domain.knowledge import Profile
+from services.gateway.domain.ledger import Reading
 from services.gateway.domain.making import Edition
 from services.gateway.domain.request import Checked, DecisionRequest, check
 from services.gateway.domain.situation import assess
 from services.gateway.domain.timing import Stopwatch
 from services.gateway.journal import Journal
-from services.gateway.ports import Encoder
+from services.gateway.ports import Encoder, LedgerMoved, NotLogged
 from services.gateway.propensities import Propensities
 from services.gateway.resolver import Remaining, Resolver
+from services.gateway.turns import Turns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecideHandler:
-    """Answers ``Decide``; ``now`` is UTC, ``monotonic`` in nanoseconds."""
+    """Answers ``Decide``; ``now`` is UTC, ``monotonic`` in nanoseconds.
+
+    ``turns`` are shared by all handlers of a process.
+    """
 
     playbook: Playbook
     feature_set: FeatureSet
@@ -33,6 +40,7 @@ class DecideHandler:
     journal: Journal
     now: Callable[[], datetime]
     monotonic: Callable[[], int]
+    turns: Turns
 
     async def decide(
         self, request: DecisionRequest, fingerprint: str, remaining: Remaining, encoder: Encoder
@@ -46,29 +54,51 @@ class DecideHandler:
                 old, or the log's queue is full.
         """
         watch = Stopwatch(self.monotonic)
-        if (repeated := self.journal.repeated(request, fingerprint, encoder)) is not None:
+        if (repeated := await self.journal.repeated(request, fingerprint, encoder)) is not None:
             return repeated
         try:
             checked = check(request, self.playbook, self.now())
         except InvalidRequest as error:
             raise invalid(*(Violation(*violation) for violation in error.violations)) from None
-        decision = await self._make(checked, watch, remaining)
-        decision = replace(decision, timings=watch.stages, total=watch.total)
-        return await self.journal.seal(decision, fingerprint, encoder)
+        async with self.turns.begun() as turn:
+            while True:
+                decision, versions = await self._make(checked, watch, remaining)
+                decision = replace(decision, timings=watch.stages, total=watch.total)
+                try:
+                    return await self.journal.seal(decision, fingerprint, encoder, versions)
+                except LedgerMoved:
+                    # Another decision about the customer came first. Those of this process go on one
+                    # by one, so that they do not overtake each other again and again.
+                    await turn.wait(decision.customer_id)
 
-    async def _make(self, checked: Checked, watch: Stopwatch, remaining: Remaining) -> Decision:
+    async def _make(
+        self, checked: Checked, watch: Stopwatch, remaining: Remaining
+    ) -> tuple[Decision, Mapping[str, int]]:
+        """Decide by what is so now; return the versions of the ledger, too."""
         edition = Edition(self.playbook, self.feature_set)
         with watch.stage("candidates"):
             fates = funnel.live_candidates(self.playbook, checked)
             action_ids = list(dict.fromkeys(fate.action_id for fate in fates))
         with watch.stage("resolve"):
             known = await self.resolver.resolve(checked, action_ids, remaining)
-        if known.profile is None or not known.profile.found:
-            return making.about_nobody(edition, checked, known.profile, known.degradations)
+            if known.profile is None or not known.profile.found:
+                return making.about_nobody(edition, checked, known.profile, known.degradations), {}
+            reading, lost = await self._reading(known.profile, checked)
         with watch.stage("policy"):
-            situation = assess(*edition, checked, known.profile, known.features)
+            situation = assess(*edition, checked, known.profile, known.features, reading.ledger)
         making.narrow(edition, fates, situation, checked, watch)
+        making.withhold(edition, fates, situation, watch)
         with watch.stage("score"):
             scored = await self.propensities.assign(fates, known, situation, checked, remaining)
         with watch.stage("arbitrate"):
-            return making.concluded(edition, fates, situation, checked, scored, known.degradations)
+            decision = making.concluded(edition, fates, situation, checked, scored, known.degradations)
+        return answer.silenced(decision, lost) if lost else decision, reading.versions
+
+    async def _reading(self, profile: Profile, checked: Checked) -> tuple[Reading, str]:
+        """Read the ledger where something asks for it, or tell why it cannot be read."""
+        if not (least := horizon(self.playbook.policies)):
+            return Reading(), ""
+        try:
+            return await self.journal.reading(profile.members, least, checked), ""
+        except NotLogged as error:
+            return Reading(), str(error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tact.errors.v1 import errors_pb2
@@ -11,7 +11,8 @@ from tact.errors.v1 import errors_pb2
 from services.chassis.faults import Fault, FaultKind
 from services.gateway.domain import answer
 from services.gateway.domain.decision import Decision
-from services.gateway.domain.request import REPEAT_WINDOW, DecisionRequest
+from services.gateway.domain.ledger import Reading
+from services.gateway.domain.request import REPEAT_WINDOW, Checked, DecisionRequest
 from services.gateway.domain.timing import duration
 from services.gateway.ports import DecisionLog, Encoder, LogEntry, LogFull, Logged, NotLogged
 
@@ -29,7 +30,7 @@ class Journal:
     monotonic: Callable[[], int]
     observe: Callable[[Decision, timedelta], None]
 
-    def repeated(self, request: DecisionRequest, fingerprint: str, encoder: Encoder) -> object | None:
+    async def repeated(self, request: DecisionRequest, fingerprint: str, encoder: Encoder) -> object | None:
         """Return the stored answer of a repeated request, None for a new one.
 
         ``fingerprint`` identifies the payload. Where the log cannot be read, appending will tell.
@@ -40,19 +41,36 @@ class Journal:
         if not request.is_repeatable:
             return None
         try:
-            standing = self.log.find(request.decision_id, request.live)
+            standing = await self.log.find(request.decision_id, request.live)
         except NotLogged:
             return None
         return None if standing is None else self._stored(standing, fingerprint, encoder)
 
-    async def seal(self, decision: Decision, fingerprint: str, encoder: Encoder) -> object:
-        """Log a decision and return its answer.
+    async def reading(self, members: Sequence[str], horizon: timedelta, checked: Checked) -> Reading:
+        """Read the ledger of a customer, as far back as the contact policy looks.
+
+        A dry run sees it as it was at the time of its decision.
+
+        Raises:
+            NotLogged: it cannot be read.
+        """
+        reading = await self.log.ledger(members, checked.decision_time - horizon)
+        if checked.request.live or reading.ledger is None:
+            return reading
+        return replace(reading, ledger=reading.ledger.as_of(checked.decision_time))
+
+    async def seal(
+        self, decision: Decision, fingerprint: str, encoder: Encoder, versions: Mapping[str, int]
+    ) -> object:
+        """Log a decision and return its answer; what it reserves is taken in the same step.
 
         Where it cannot be logged, the answer is empty and says so. Where the same request was
-        answered meanwhile, that answer stands.
+        answered meanwhile, that answer stands. ``versions`` are those of the ledger that it was
+        decided by.
 
         Raises:
             Fault: the log's queue is full, or the id was used meanwhile for another request.
+            LedgerMoved: it reserves, and the ledger has changed since.
         """
         started = self.monotonic()
         request, record_time = decision.checked.request, self.now()
@@ -65,7 +83,8 @@ class Journal:
                     customer_id=decision.customer_id,
                     fingerprint=fingerprint,
                     record_time=record_time,
-                    actions=len(decision.actions),
+                    offers=[chosen.offer for chosen in decision.actions] if request.live else (),
+                    versions=versions,
                     record=encoded.record,
                     without_trace=encoded.without_trace,
                 )

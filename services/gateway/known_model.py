@@ -23,11 +23,10 @@ class KnownModel:
         self._current: Model | None = None
         self._kept: Model | None = None
 
-    @property
-    def last(self) -> Model | None:
+    async def last(self) -> Model | None:
         """Return the last model known, for its base rates; None where none was ever seen."""
         if self._current is None and self._kept is None:
-            self._kept = self._log.last_model()
+            self._kept = await self._log.last_model()
         return self._current or self._kept
 
     async def current(self, timeout: float) -> Model:

@@ -12,6 +12,7 @@ from services.chassis.following import FollowMetrics
 from services.engine.playbook.store import Cause as Refusal
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import Cause, Source
+from services.gateway.domain.ledger import Claim
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _HOUR, _DAY = 3_600, 86_400
@@ -70,6 +71,25 @@ class GatewayMetrics:
         self._waiting = Gauge(
             "tact_gateway_waiting_writes", "Writes that wait for the decision log.", registry=registry
         )
+        self._claims = Counter(
+            "tact_claims",
+            "Deliveries claimed, by verdict and, where cancelled, by reason.",
+            ["verdict", "reason"],
+            registry=registry,
+        )
+        self._reservations = Counter(
+            "tact_reservations", "Slots of the contact ledger that decisions reserved.", registry=registry
+        )
+        self._over_cap = Counter(
+            "tact_over_cap",
+            "Deliveries reported that nobody had claimed; they count all the same, over a cap or not.",
+            registry=registry,
+        )
+        self._conflicts = Counter(
+            "tact_ledger_conflicts",
+            "Decisions and claims that began again because another came first for the customer.",
+            registry=registry,
+        )
         self.playbook = FollowMetrics(registry, "playbook", Refusal)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
@@ -95,8 +115,21 @@ class GatewayMetrics:
             self._actions.labels(first.action_id, first.treatment.channel).inc()
         else:
             self._actions.labels("do_nothing", "").inc()
+        self._reservations.inc(sum(chosen.offer.claim_by is not None for chosen in decision.actions))
         if (age := _feature_age(decision)) is not None:
             self._feature_age.observe(age)
+
+    def claimed(self, claim: Claim) -> None:
+        """Count one new verdict on a claim."""
+        self._claims.labels("go" if claim.goes else "cancelled", claim.code.lower()).inc()
+
+    def unclaimed(self, count: int) -> None:
+        """Count deliveries that nobody had claimed."""
+        self._over_cap.inc(count)
+
+    def overtaken(self) -> None:
+        """Count one conflict on a customer's ledger."""
+        self._conflicts.inc()
 
     def outcome(self, verdict: str, kind: str) -> None:
         """Count one outcome: accepted, duplicate, reused, unknown or invalid."""

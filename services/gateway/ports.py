@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -11,9 +11,11 @@ from services.engine.playbook.playbook import Playbook
 from services.gateway.domain.contributions import Contribution
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import Features, Model, Profile, Scores, Vector
+from services.gateway.domain.ledger import Claim, Offer, Reading, Standing
 from services.gateway.domain.making import Edition
-from services.gateway.domain.outcomes import OutcomeReport, Verdict
+from services.gateway.domain.outcomes import OutcomeReport, Settled
 from services.gateway.domain.remaking import Recorded
+from services.gateway.domain.replay import Difference
 from services.gateway.domain.request import CustomerKey
 
 MOST_OUTCOMES_TOLD: Final = 1_000
@@ -65,16 +67,26 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogEntry:
-    """One decision to log; ``record`` and ``without_trace`` are encoded, the latter without optionals."""
+    """One decision to log; ``record`` and ``without_trace`` are encoded, the latter without optionals.
+
+    ``offers`` are the ranked actions of a live decision, in order. Where one of them reserves,
+    ``versions`` are those of the ledger that it was decided by, of each member.
+    """
 
     decision_id: str
     live: bool
     customer_id: str
     fingerprint: str
     record_time: datetime
-    actions: int
+    offers: Sequence[Offer] = ()
+    versions: Mapping[str, int] = field(default_factory=dict)
     record: bytes
     without_trace: bytes
+
+    @property
+    def reserves(self) -> bool:
+        """Tell whether it takes slots of the ledger."""
+        return any(offer.claim_by is not None for offer in self.offers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,56 +99,76 @@ class Logged:
 
 
 class NotLogged(Exception):
-    """A decision could not be written; nothing of it is on record."""
+    """A decision could not be written; nothing of it is on record.
+
+    Unless a connection to the store broke amid the commit: then a repeat tells.
+    """
 
 
 class LogFull(Exception):
     """The queue to the log is full; nothing was written."""
 
 
+class LedgerMoved(Exception):
+    """The ledger changed since it was read; nothing was written. Read it again, and decide again."""
+
+
 class DecisionLog(Protocol):
-    """The gateway's own store of decisions, outcomes and the last known model."""
+    """The gateway's own store of decisions, the contact ledger, outcomes and the last known model.
 
-    def find(self, decision_id: str, live: bool) -> Logged | None:
-        """Return a decision on record.
+    Every method but those of the model raises ``NotLogged`` where the store cannot be read or
+    written, and those that write ``LogFull`` where the queue is full; nothing was done then.
+    """
 
-        Raises:
-            NotLogged: the store cannot be read.
-        """
+    async def find(self, decision_id: str, live: bool) -> Logged | None:
+        """Return a decision on record."""
         ...
 
     async def append(self, entry: LogEntry) -> Logged | None:
-        """Write a decision, so that it survives the death of the process.
+        """Write a decision, so that it survives the death of the process, and its reservations with it.
 
         Returns None once written, or the record that already stands under the same id. A queue
-        that runs full takes the record without its trace.
+        that runs full takes the record without its trace. A decision that reserves is durable.
 
         Raises:
-            LogFull: the queue is full.
-            NotLogged: it cannot be written.
+            LedgerMoved: it reserves, and a member's ledger is not of the version that it was decided by.
         """
         ...
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
-        """Write outcomes durably, and answer each in order.
+    async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
+        """Read the contacts and responses of a customer, over all members, in order of their times.
 
-        Raises:
-            LogFull: the queue is full.
-            NotLogged: they cannot be written.
+        Contacts that were taken, or could be until, before ``since`` may be left out, as may earlier
+        responses. Versions are never newer than the rest.
         """
         ...
 
-    def outcomes_of(self, decision_id: str) -> Sequence[OutcomeReport]:
+    async def standing(self, decision_id: str, rank: int) -> Standing | None:
+        """Return what the ledger holds of one ranked action of a live decision, None where there is none."""
+        ...
+
+    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+        """Write the first verdict on a claim durably and return it, or the one that stands already.
+
+        One that goes takes the slot, any other gives it back.
+
+        Raises:
+            LedgerMoved: a member's ledger is not of the version in ``versions``.
+        """
+        ...
+
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> Settled:
+        """Write outcomes durably, and what they tell of contacts with them."""
+        ...
+
+    async def outcomes_of(self, decision_id: str) -> Sequence[OutcomeReport]:
         """Return the outcomes of a decision by their time, then by their ids.
 
         Of more than ``MOST_OUTCOMES_TOLD`` the first.
-
-        Raises:
-            NotLogged: the store cannot be read.
         """
         ...
 
-    def last_model(self) -> Model | None:
+    async def last_model(self) -> Model | None:
         """Return the model that was kept last, None where none was or it cannot be read."""
         ...
 
@@ -176,8 +208,32 @@ class Shown:
     rows: Mapping[str, Vector]
 
 
-class Story(Protocol):
-    """A decision on record, on its way to who asks why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescored:
+    """New scores by action, and the model that made them: the same that made those on record."""
+
+    model: Model
+    propensities: Mapping[str, float]
+
+
+class Rescorer(Protocol):
+    """Scores again what a model was shown."""
+
+    async def rescore(self, shown: Shown, timeout: float) -> Rescored:
+        """Score by the very model that did.
+
+        Raises:
+            Unavailable: it is not at hand, or there is no answer in time.
+        """
+        ...
+
+
+class NotRemade(Exception):
+    """A decision cannot be made again from its record; the message says exactly what is missing."""
+
+
+class Recollection(Protocol):
+    """A decision on record, on its way to be made again."""
 
     @property
     def playbook_version(self) -> str:
@@ -185,20 +241,40 @@ class Story(Protocol):
         ...
 
     @property
-    def is_explained(self) -> bool:
-        """Tell whether the record holds the explanation already."""
-        ...
-
-    @property
     def shown(self) -> Shown | None:
         """Return what the model was shown, None where no model scored."""
         ...
 
-    def recorded(self, edition: Edition) -> Generator[None, None, Recorded | None]:
-        """Return what the decision rested on, None where the record is not of this edition.
+    def recorded(self, edition: Edition) -> Generator[None, None, Recorded]:
+        """Return what the decision rested on.
 
         At each yield, here and below, other work may have its turn.
+
+        Raises:
+            NotRemade: the record cannot be read, or is not of this edition.
         """
+        ...
+
+
+class Replica(Recollection, Protocol):
+    """A decision on record, on its way to be compared with its replay."""
+
+    def differences(
+        self, edition: Edition, decision: Decision, tolerance: float
+    ) -> Generator[None, None, Sequence[Difference]]:
+        """Return the first fields in which a decision is not answered or logged as the one on record.
+
+        Numbers may differ by ``tolerance``; timings are those on record.
+        """
+        ...
+
+
+class Story(Recollection, Protocol):
+    """A decision on record, on its way to who asks why."""
+
+    @property
+    def is_explained(self) -> bool:
+        """Tell whether the record holds the explanation already."""
         ...
 
     def is_told_by(self, decision: Decision) -> bool:

@@ -22,7 +22,7 @@ from services.gateway.domain.knowledge import (
     Vector,
 )
 from services.gateway.domain.request import Checked
-from services.gateway.domain.scoring import Scored, matrices
+from services.gateway.domain.scoring import Scored, level, matrices
 from services.gateway.domain.situation import Situation, candidate_values
 from services.gateway.domain.timing import SCORE_SHARE, share
 from services.gateway.known_model import KnownModel
@@ -49,29 +49,28 @@ class Propensities:
     ) -> Scored:
         """Make a candidate of every fate that remains."""
         if all(fate.removal is not None for fate in fates):
-            return Scored(served_by=self._level_of_silence(known))
+            return Scored(served_by=await self._level_of_silence(known))
         degradations: tuple[Degradation, ...] = ()
         try:
             if situation.features is not None:
-                level = ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
-                return await self._by_model(fates, situation.features, situation, checked, level, remaining)
-            if self.model.last is None:
+                return await self._by_model(fates, situation.features, situation, checked, known, remaining)
+            if await self.model.last() is None:
                 await self.model.refresh(share(remaining(), SCORE_SHARE))
         except Unavailable as error:
             degradations = (error.of(Source.SCORING),)
-        model = self.model.last
+        model = await self.model.last()
         _describe(fates, model)
         answer.assign(self.playbook, fates, situation, checked, lambda fate: fate.prior)
-        level = ServedBy.RULES if model is None else ServedBy.PRIORS
-        return Scored(served_by=level, degradations=degradations)
+        served_by = level(has_features=False, is_stale=False, knows_model=model is not None)
+        return Scored(served_by=served_by, degradations=degradations)
 
-    def _level_of_silence(self, known: Known) -> ServedBy:
+    async def _level_of_silence(self, known: Known) -> ServedBy:
         """Return the level of an answer that policies and consent left nothing to score for."""
         if any(lost.source is Source.PROFILE for lost in known.degradations):
             return ServedBy.NOTHING
-        if known.features is not None:
-            return ServedBy.LAST_GOOD_FEATURES if known.stale else ServedBy.MODEL
-        return ServedBy.RULES if self.model.last is None else ServedBy.PRIORS
+        knows_model = await self.model.last() is not None
+        has_features = known.features is not None
+        return level(has_features=has_features, is_stale=known.stale, knows_model=knows_model)
 
     async def _by_model(
         self,
@@ -79,7 +78,7 @@ class Propensities:
         features: Features,
         situation: Situation,
         checked: Checked,
-        level: ServedBy,
+        known: Known,
         remaining: Remaining,
     ) -> Scored:
         action_ids = list(dict.fromkeys(fate.action_id for fate in fates if fate.removal is None))
@@ -106,7 +105,7 @@ class Propensities:
             if fate.propensity is not None:
                 fate.vector = row_of[fate.action_id].tobytes()
         return Scored(
-            served_by=level,
+            served_by=level(has_features=True, is_stale=known.stale, knows_model=True),
             model_version=scores.model_version,
             fingerprint=fingerprint,
             customer_vector=vector.tobytes(),

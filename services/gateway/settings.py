@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import ServiceSettings
@@ -23,6 +23,15 @@ class GatewaySettings(ServiceSettings):
     last_good_customers: int = Field(10_000, ge=0)
     last_good_seconds: float = Field(86_400.0, ge=0)
     log_queue: int = Field(10_000, ge=1)
+    store: SecretStr = SecretStr("")
+    store_connections: int = Field(8, ge=1)
+
+    @field_validator("store")
+    @classmethod
+    def _is_known(cls, store: SecretStr) -> SecretStr:
+        if store.get_secret_value() and not store.get_secret_value().startswith("postgresql://"):
+            raise ValueError("must be empty, for a file under TACT_HOME, or begin with postgresql://")
+        return store
 
     @property
     def last_good_age(self) -> timedelta:

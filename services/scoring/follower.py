@@ -37,6 +37,19 @@ class Refused:
     detail: str
 
 
+def prove(files: Mapping[str, bytes], load_booster: LoadBooster) -> Model:
+    """Make a model of a bundle's files.
+
+    Raises:
+        BundleRefused: it is not what training wrote, or does not score as it did then.
+    """
+    bundle = parse_bundle(files)
+    check_whole(bundle.model_text)
+    model = Model(bundle, load_booster(bundle.model_text))
+    verify(model)
+    return model
+
+
 class ModelFollower:
     """Holds the model that is served.
 
@@ -107,7 +120,7 @@ class ModelFollower:
     async def _take_over(self, reference: ModelReference, files: Mapping[str, bytes]) -> None:
         started = time.perf_counter()
         try:
-            model = await asyncio.to_thread(self._prove, files)
+            model = await asyncio.to_thread(prove, files, self._load_booster)
         except BundleRefused as error:
             self._refuse(reference, error)
             return
@@ -127,13 +140,6 @@ class ModelFollower:
         if self.served is None:
             self.why_none = f"version {reference.version} of {reference.name} was refused: {error}"
         self._log(logging.ERROR, "model refused", reference, cause=error.cause, detail=str(error))
-
-    def _prove(self, files: Mapping[str, bytes]) -> Model:
-        bundle = parse_bundle(files)
-        check_whole(bundle.model_text)
-        model = Model(bundle, self._load_booster(bundle.model_text))
-        verify(model)
-        return model
 
     def _unreachable(self, error: RegistryUnavailable) -> None:
         self._metrics.registry_errors.inc()

@@ -7,7 +7,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,30 +33,41 @@ from services.gateway.fakes import InMemoryFeatures, InMemoryLog, InMemoryProfil
 from services.gateway.handlers import DecideHandler
 from services.gateway.journal import Journal
 from services.gateway.known_model import KnownModel
+from services.gateway.ports import DecisionLog
 from services.gateway.propensities import Propensities
 from services.gateway.resolver import Resolver
+from services.gateway.turns import Turns
 
 SIZES = (20, 100, 1_000)
-STAGES = ("policy", "consent", "place")
+STAGES = ("policy", "consent", "contact", "place")
 CUSTOMER = "anna"
 
 
 @dataclass(kw_only=True)
 class Desk:
-    """A gateway of one playbook, all in memory; ``decided`` is the last decision."""
+    """A gateway of one playbook, all in memory but its ``log``; ``decided`` is the last decision.
+
+    ``customers`` may all be contacted; ``conflicts`` counts decisions that were overtaken.
+    """
 
     playbook: Playbook
+    log: DecisionLog = field(default_factory=InMemoryLog)
+    customers: Sequence[str] = (CUSTOMER,)
     decided: Decision | None = None
+    conflicts: int = 0
 
     def __post_init__(self) -> None:
-        features, log = FeatureSet(self.playbook), InMemoryLog()
+        features, log = FeatureSet(self.playbook), self.log
         attributes: dict[str, Any] = {"age": 40, "segment": "gold"}
         permissions = {
             (purpose, channel): Permission(granted=True)
             for purpose in self.playbook.head.purposes
             for channel in self.playbook.head.channels
         }
-        profile = Profile(customer_id=CUSTOMER, attributes=attributes, permissions=permissions)
+        profiles = {
+            customer: Profile(customer_id=customer, attributes=attributes, permissions=permissions)
+            for customer in self.customers
+        }
         layout = tuple(features.layout(features.customer_names))
         scorer = InMemoryScorer(
             model=Model(
@@ -72,7 +83,7 @@ class Desk:
             playbook=self.playbook,
             feature_set=features,
             resolver=Resolver(
-                profiles=InMemoryProfiles(profiles={CUSTOMER: profile}),
+                profiles=InMemoryProfiles(profiles=profiles),
                 features=InMemoryFeatures(
                     customer=dict.fromkeys(features.customer_names, 2.0),
                     candidate=dict.fromkeys(features.candidate_names, 0.5),
@@ -89,25 +100,33 @@ class Desk:
             journal=Journal(log=log, now=_now, monotonic=time.perf_counter_ns, observe=self._observe),
             now=_now,
             monotonic=time.perf_counter_ns,
+            turns=Turns(self._overtaken),
         )
 
     def decide_us(self, *, explained: bool) -> float:
         """Decide once; return what it took, in microseconds."""
+        started = time.perf_counter()
+        asyncio.run(self.decide(CUSTOMER, max_actions=3, explained=explained))
+        return (time.perf_counter() - started) * 1e6
+
+    async def decide(self, customer: str, *, max_actions: int, explained: bool = False) -> Any:
+        """Decide once for a customer."""
         request = pb.DecideRequest(
-            customer=profile_pb.CustomerKey(customer_id=CUSTOMER),
-            max_actions=3,
+            customer=profile_pb.CustomerKey(customer_id=customer),
+            max_actions=max_actions,
             include_explanation=explained,
         )
         encoder = ProtoEncoder(request, "anonymous", self.playbook, self._features)
-        started = time.perf_counter()
-        asyncio.run(self._handler.decide(decision_request(request, "anonymous"), "", lambda: None, encoder))
-        return (time.perf_counter() - started) * 1e6
+        return await self._handler.decide(decision_request(request, "anonymous"), "", lambda: None, encoder)
 
     def stage_us(self) -> float:
         """Return what policies, consent and place took of the last decision, in microseconds."""
         if self.decided is None:
             raise ValueError("nothing is decided yet")
         return sum(self.decided.timings[stage].total_seconds() for stage in STAGES) * 1e6
+
+    def _overtaken(self) -> None:
+        self.conflicts += 1
 
     def _observe(self, decision: Decision, logging: timedelta) -> None:
         self.decided = decision

@@ -53,6 +53,8 @@ def _tables(result: Result) -> Iterator[str]:
     yield from _breakdown(result)
     yield from ("", "## Policies and traces: the gateway alone, one decision at a time", "")
     yield from _policies(result["policies"])
+    yield from ("", "## The contact ledger, by store", "")
+    yield from _ledger(result["ledger"])
     yield from ("", "## CPU of a request by process, us", "")
     yield from _by_process(result)
     yield from ("", "## Peak memory, MiB", "")
@@ -114,6 +116,20 @@ def _policies(found: Result) -> Iterator[str]:
         )
     )
     yield from _table((f"{found['rules']} rules", *(f"{size} candidates" for size in sizes)), rows)
+
+
+def _ledger(found: Result) -> Iterator[str]:
+    stores = list(found)
+    rows = (
+        (title, *(_spread(found[store][key]) for store in stores))
+        for title, key in (
+            ("a decision that reserves / one without caps", "reserving"),
+            ("one customer contended for / many customers", "contention"),
+            ("conflicts a decision, one customer", "conflicts"),
+            ("claims a second / the bare store's own transactions", "claims"),
+        )
+    )
+    yield from _table(("", *stores), rows)
 
 
 def _by_process(result: Result) -> Iterator[str]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import machine, policies, targets, world
+from bench import ledger, machine, policies, targets, world
 from bench.generator import write_requests
 from bench.learning import learn
 from bench.messages import Recordings, write_recordings
@@ -39,7 +39,8 @@ WARM_UP = Load(in_flight=8)
 class Scale:
     """How much is measured: a cell ends after ``seconds`` or ``requests``, whichever comes first.
 
-    ``traced`` decisions with and without a trace are made a round, fewer where there are many candidates.
+    ``traced`` decisions with and without a trace are made a round, fewer where there are many candidates,
+    and ``reserved`` on the contact ledger.
     """
 
     customers: int
@@ -48,10 +49,13 @@ class Scale:
     requests: float
     warm_up_seconds: float
     traced: int
+    reserved: int
 
 
-FULL = Scale(customers=5_000, rounds=5, seconds=2.5, requests=math.inf, warm_up_seconds=2.0, traced=100)
-QUICK = Scale(customers=500, rounds=1, seconds=10.0, requests=20, warm_up_seconds=0.2, traced=3)
+FULL = Scale(
+    customers=5_000, rounds=5, seconds=2.5, requests=math.inf, warm_up_seconds=2.0, traced=100, reserved=400
+)
+QUICK = Scale(customers=500, rounds=1, seconds=10.0, requests=20, warm_up_seconds=0.2, traced=3, reserved=16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,7 @@ def run(scale: Scale, command: str) -> dict[str, Any]:
             for load in LOADS:
                 turns = (*ready.targets[start:], *ready.targets[:start])
                 cells += [measure(target, load, scale.seconds) for target in turns]
-        told("policies and traces")
+        told("policies, traces and the contact ledger")
         return {
             "format": 2,
             "command": command,
@@ -163,6 +167,7 @@ def run(scale: Scale, command: str) -> dict[str, Any]:
             "breakdown": breakdowns(cells),
             "raw_lightgbm_us": spread(raw_us),
             "policies": policies.measure(scale.rounds, scale.traced),
+            "ledger": ledger.measure(scale.rounds, scale.reserved),
             "generator": generator_figures(cells),
             "peak_rss_mib": {
                 target.name: {server.name: round(server.peak_rss_mib(), 1) for server in target.servers}

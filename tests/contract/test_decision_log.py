@@ -4,139 +4,24 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 from deciding import model
+from decision_logs import MIGRATIONS, NOW, QUEUE, entry, every_log, outcome, sqlite, using
 
-import services.gateway
 from services.chassis.sqlite import Database
 from services.engine.instants import microseconds
-from services.gateway.adapters.sqlite_log import SqliteLog
-from services.gateway.domain.outcomes import OutcomeReport
-from services.gateway.fakes import InMemoryLog
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
-
-MIGRATIONS = sorted((Path(services.gateway.__file__).parent / "migrations").glob("*.sql"))
-NOW = datetime(2025, 5, 14, 9, 30, 0, 123_456, tzinfo=UTC)
-QUEUE = 4
-
-
-class Fake:
-    """The log in memory."""
-
-    def __init__(self):
-        self.log = InMemoryLog(queue_limit=QUEUE)
-
-    @contextlib.asynccontextmanager
-    async def queued(self, writes):
-        """Keep so many writes waiting."""
-        self.log.queued = writes
-        yield
-        self.log.queued = 0
-
-    async def fill_disk(self):
-        self.log.failure = NotLogged("disk is full")
-
-    async def free_disk(self):
-        self.log.failure = None
-
-
-class Sqlite:
-    """The log in a file."""
-
-    def __init__(self, database):
-        self.database = database
-        self.log = SqliteLog(database)
-
-    @contextlib.asynccontextmanager
-    async def queued(self, writes):
-        is_writing, may_end = threading.Event(), threading.Event()
-
-        def hold(connection):
-            is_writing.set()
-            may_end.wait()
-
-        holding = asyncio.create_task(self.database.write(hold))
-        await asyncio.to_thread(is_writing.wait)
-        waiting = [asyncio.create_task(self.database.write(lambda connection: None)) for _ in range(writes)]
-        await asyncio.sleep(0)
-        assert self.database.queue_depth == writes
-        try:
-            yield
-        finally:
-            may_end.set()
-            await asyncio.gather(holding, *waiting)
-
-    async def fill_disk(self):
-        await self._limit("(SELECT page_count FROM pragma_page_count)")
-
-    async def free_disk(self):
-        await self._limit("1000000")
-
-    async def _limit(self, pages):
-        def limit(connection):
-            (count,) = connection.execute(f"SELECT {pages}").fetchone()
-            connection.execute(f"PRAGMA max_page_count = {count}")
-
-        await self.database.write(limit)
-
-
-@contextlib.asynccontextmanager
-async def fake(folder):
-    yield Fake()
-
-
-@contextlib.asynccontextmanager
-async def sqlite(folder):
-    migrations = [path.read_text() for path in MIGRATIONS]
-    async with Database.open(folder / "gateway.sqlite", migrations, queue_limit=QUEUE) as database:
-        yield Sqlite(database)
-
-
-every_log = pytest.mark.parametrize("opened", [fake, sqlite])
-
-
-def entry(decision_id="d-1", **changes):
-    return replace(
-        LogEntry(
-            decision_id=decision_id,
-            live=True,
-            customer_id="anna",
-            fingerprint="f",
-            record_time=NOW,
-            actions=2,
-            record=b"whole\0record",
-            without_trace=b"short",
-        ),
-        **changes,
-    )
-
-
-def outcome(outcome_id="o-1", **changes):
-    report = OutcomeReport(
-        outcome_id=outcome_id, decision_id="d-1", rank=1, kind="ACCEPTED", outcome_time=NOW
-    )
-    return replace(report, **changes)
-
-
-def using(opened, folder, exercise):
-    async def main():
-        async with opened(folder) as held:
-            return await exercise(held)
-
-    return asyncio.run(main())
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LogFull, Logged, NotLogged
 
 
 @every_log
 def test_an_empty_log_knows_nothing(opened, tmp_path):
     async def exercise(held):
-        assert held.log.find("d-1", live=True) is None
-        assert held.log.last_model() is None
-        assert await held.log.record_outcomes([outcome()], NOW) == ["unknown"]
+        assert await held.log.find("d-1", live=True) is None
+        assert await held.log.last_model() is None
+        assert (await held.log.record_outcomes([outcome()], NOW)).verdicts == ["unknown"]
 
     using(opened, tmp_path, exercise)
 
@@ -146,9 +31,11 @@ def test_an_empty_log_knows_nothing(opened, tmp_path):
 def test_what_was_appended_is_found(opened, live, tmp_path):
     async def exercise(held):
         assert await held.log.append(entry(live=live)) is None
-        assert held.log.find("d-1", live) == Logged(fingerprint="f", record_time=NOW, record=b"whole\0record")
-        assert held.log.find("d-1", not live) is None
-        assert held.log.find("d-2", live) is None
+        assert await held.log.find("d-1", live) == Logged(
+            fingerprint="f", record_time=NOW, record=b"whole\0record"
+        )
+        assert await held.log.find("d-1", not live) is None
+        assert await held.log.find("d-2", live) is None
 
     using(opened, tmp_path, exercise)
 
@@ -157,9 +44,9 @@ def test_what_was_appended_is_found(opened, live, tmp_path):
 def test_the_first_decision_under_an_id_stands(opened, tmp_path):
     async def exercise(held):
         await held.log.append(entry())
-        other = entry(fingerprint="g", record=b"other", record_time=NOW + timedelta(days=2), actions=0)
+        other = entry(fingerprint="g", record=b"other", record_time=NOW + timedelta(days=2), offers=[])
         standing = await held.log.append(other)
-        assert standing == held.log.find("d-1", live=True)
+        assert standing == await held.log.find("d-1", live=True)
         assert standing.record == b"whole\0record"
 
     using(opened, tmp_path, exercise)
@@ -182,8 +69,8 @@ def test_live_and_dry_decisions_are_kept_apart(opened, tmp_path):
     async def exercise(held):
         assert await held.log.append(entry(record=b"live")) is None
         assert await held.log.append(entry(record=b"dry", live=False)) is None
-        assert held.log.find("d-1", live=True).record == b"live"
-        assert held.log.find("d-1", live=False).record == b"dry"
+        assert (await held.log.find("d-1", live=True)).record == b"live"
+        assert (await held.log.find("d-1", live=False)).record == b"dry"
 
     using(opened, tmp_path, exercise)
 
@@ -204,7 +91,9 @@ def test_a_queue_that_runs_full_drops_the_trace_and_then_the_decision(opened, wa
             await asyncio.sleep(0)
         assert await appending is None
         is_crowded = waiting * 2 >= QUEUE
-        assert held.log.find("d-1", live=True).record == (b"short" if is_crowded else b"whole\0record")
+        assert (await held.log.find("d-1", live=True)).record == (
+            b"short" if is_crowded else b"whole\0record"
+        )
 
     using(opened, tmp_path, exercise)
 
@@ -222,10 +111,10 @@ def test_what_could_not_be_written_is_not_on_record(opened, tmp_path):
             await held.log.record_outcomes([outcome("o" * 100_000)], NOW)
         await held.log.keep_model(model(version="v" * 100_000))
         await held.free_disk()
-        assert held.log.find("d-2", live=True) is None
-        assert held.log.last_model() is None
+        assert await held.log.find("d-2", live=True) is None
+        assert await held.log.last_model() is None
         assert await held.log.append(entry("d-2", **big)) is None
-        assert held.log.find("d-2", live=True).record == big["record"]
+        assert (await held.log.find("d-2", live=True)).record == big["record"]
 
     using(opened, tmp_path, exercise)
 
@@ -235,7 +124,7 @@ def test_each_outcome_is_answered_in_order(opened, tmp_path):
     async def exercise(held):
         await held.log.append(entry())
         await held.log.append(entry("dry", live=False))
-        answers = await held.log.record_outcomes(
+        settled = await held.log.record_outcomes(
             [
                 outcome("o-1"),
                 outcome("o-1"),
@@ -250,7 +139,7 @@ def test_each_outcome_is_answered_in_order(opened, tmp_path):
             ],
             NOW,
         )
-        assert answers == [
+        assert settled.verdicts == [
             "accepted",
             "duplicate",
             "reused",
@@ -286,10 +175,10 @@ def test_an_outcome_id_stands_for_one_outcome_for_ever(opened, other, tmp_path):
         await held.log.append(entry())
         await held.log.append(entry("d-2"))
         first = outcome(measures={"effort": 0.1, "delight": -0.25})
-        assert await held.log.record_outcomes([first], NOW) == ["accepted"]
-        assert await held.log.record_outcomes([replace(first, **other)], NOW) == ["reused"]
+        assert (await held.log.record_outcomes([first], NOW)).verdicts == ["accepted"]
+        assert (await held.log.record_outcomes([replace(first, **other)], NOW)).verdicts == ["reused"]
         again = replace(first, measures={"delight": -0.25, "effort": 0.1})
-        assert await held.log.record_outcomes([again], NOW + timedelta(days=9)) == ["duplicate"]
+        assert (await held.log.record_outcomes([again], NOW + timedelta(days=9))).verdicts == ["duplicate"]
 
     using(opened, tmp_path, exercise)
 
@@ -304,8 +193,8 @@ def test_the_outcomes_of_a_decision_are_told_by_time(opened, tmp_path):
         )
         told = [early, outcome("o-1", rank=2, kind="VIEWED"), outcome("o-2")]
         await held.log.record_outcomes([*reversed(told), outcome("o-4", decision_id="d-2")], NOW)
-        assert held.log.outcomes_of("d-1") == told
-        assert held.log.outcomes_of("nowhere") == []
+        assert await held.log.outcomes_of("d-1") == told
+        assert await held.log.outcomes_of("nowhere") == []
 
     using(opened, tmp_path, exercise)
 
@@ -319,7 +208,7 @@ def test_of_very_many_outcomes_the_first_are_told(opened, tmp_path):
             for number in range(MOST_OUTCOMES_TOLD + 5)
         ]
         await held.log.record_outcomes(reports, NOW)
-        assert held.log.outcomes_of("d-1") == reports[:4:-1]
+        assert await held.log.outcomes_of("d-1") == reports[:4:-1]
 
     using(opened, tmp_path, exercise)
 
@@ -327,9 +216,9 @@ def test_of_very_many_outcomes_the_first_are_told(opened, tmp_path):
 @every_log
 def test_an_outcome_that_was_unknown_may_come_again(opened, tmp_path):
     async def exercise(held):
-        assert await held.log.record_outcomes([outcome()], NOW) == ["unknown"]
+        assert (await held.log.record_outcomes([outcome()], NOW)).verdicts == ["unknown"]
         await held.log.append(entry())
-        assert await held.log.record_outcomes([outcome()], NOW) == ["accepted"]
+        assert (await held.log.record_outcomes([outcome()], NOW)).verdicts == ["accepted"]
 
     using(opened, tmp_path, exercise)
 
@@ -339,7 +228,7 @@ def test_the_model_kept_last_is_remembered(opened, tmp_path):
     async def exercise(held):
         await held.log.keep_model(model(version="1"))
         await held.log.keep_model(model(version="2", priors={"Offers \N{SNOWMAN}": 1 / 3}))
-        assert held.log.last_model() == model(version="2", priors={"Offers \N{SNOWMAN}": 1 / 3})
+        assert await held.log.last_model() == model(version="2", priors={"Offers \N{SNOWMAN}": 1 / 3})
 
     using(opened, tmp_path, exercise)
 
@@ -351,9 +240,9 @@ def test_a_file_outlives_its_process(tmp_path):
         await held.log.keep_model(model())
 
     async def read(held):
-        assert held.log.find("d-1", live=True).record == b"whole\0record"
-        assert await held.log.record_outcomes([outcome()], NOW) == ["duplicate"]
-        assert held.log.last_model() == model()
+        assert (await held.log.find("d-1", live=True)).record == b"whole\0record"
+        assert (await held.log.record_outcomes([outcome()], NOW)).verdicts == ["duplicate"]
+        assert await held.log.last_model() == model()
 
     using(sqlite, tmp_path, write)
     using(sqlite, tmp_path, read)
@@ -364,15 +253,18 @@ def test_outcomes_of_before_measures_were_carried_stay(tmp_path):
 
     async def before():
         async with Database.open(path, [MIGRATIONS[0].read_text()]) as database:
-            await SqliteLog(database).append(entry())
             row = ("o-1", "d-1", 1, "ACCEPTED", microseconds(NOW), microseconds(NOW))
-            await database.write(
-                lambda connection: connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", row)
-            )
+
+            def fill(connection):
+                decision = ("d-1", "anna", "f", microseconds(NOW), 2, b"whole")
+                connection.execute("INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?)", decision)
+                connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?)", row)
+
+            await database.write(fill)
 
     async def after(held):
-        assert held.log.outcomes_of("d-1") == [outcome()]
-        assert await held.log.record_outcomes([outcome()], NOW) == ["duplicate"]
+        assert await held.log.outcomes_of("d-1") == [outcome()]
+        assert (await held.log.record_outcomes([outcome()], NOW)).verdicts == ["duplicate"]
 
     asyncio.run(before())
     using(sqlite, tmp_path, after)
@@ -383,15 +275,15 @@ def test_a_closed_file_logs_and_remembers_nothing(tmp_path):
         async with sqlite(tmp_path) as held:
             await held.log.keep_model(model())
         with pytest.raises(NotLogged):
-            held.log.find("d-1", live=True)
+            await held.log.find("d-1", live=True)
         with pytest.raises(NotLogged):
-            held.log.outcomes_of("d-1")
+            await held.log.outcomes_of("d-1")
         with pytest.raises(NotLogged):
             await held.log.append(entry())
         with pytest.raises(NotLogged):
             await held.log.record_outcomes([outcome()], NOW)
         await held.log.keep_model(model(version="2"))
-        assert held.log.last_model() is None
+        assert await held.log.last_model() is None
 
     asyncio.run(main())
 
@@ -404,8 +296,8 @@ def test_a_corrupt_file_is_a_log_that_cannot_be_read(tmp_path):
     async def read(held):
         for live in (True, False):
             with pytest.raises(NotLogged):
-                held.log.find("d-50", live)
-        assert held.log.last_model() is None
+                await held.log.find("d-50", live)
+        assert await held.log.last_model() is None
 
     using(sqlite, tmp_path, write)
     path = tmp_path / "gateway.sqlite"
@@ -423,7 +315,7 @@ def test_a_model_that_cannot_be_read_back_is_none(description, tmp_path):
         await held.database.write(
             lambda connection: connection.execute("INSERT INTO last_model VALUES (1, ?)", (description,))
         )
-        assert held.log.last_model() is None
+        assert await held.log.last_model() is None
 
     using(sqlite, tmp_path, exercise)
 

@@ -54,6 +54,9 @@ events:
   visit:
     attributes:
       shop: { type: string }
+  returned:
+    attributes:
+      shop: { type: string }
 """,
     "features.yaml": """
 features:
@@ -86,6 +89,9 @@ features:
   interval: { kind: interval, event: order }
   gift_interval_10s: { kind: interval, event: order, where: { gift: true }, window: 10s }
   gift_recency_10s: { kind: recency, event: order, where: { gift: true }, window: 10s }
+  waiting: { kind: open, event: order, key: shop, closed_by: [returned] }
+  gift_waiting_10s:
+    { kind: open, event: order, key: shop, closed_by: [visit, returned], where: { gift: true }, window: 10s }
   shops: { kind: distinct, event: order, attribute: shop }
   shops_10s: { kind: distinct, event: order, attribute: shop, window: 10s }
   amounts: { kind: distinct, event: order, attribute: amount }
@@ -223,6 +229,13 @@ def customer_value(definition, happenings, as_of):
             return len(set(given_values))
         case "recency":
             return Fraction(as_of - found[-1].time, DAY) if found else math.nan
+        case "open":
+            left = [
+                one
+                for one in found
+                if "shop" in one.attributes and not closed(definition, one, happenings, as_of)
+            ]
+            return Fraction(as_of - left[0].time, 1_000_000) if left else math.nan
         case "interval":
             gaps = [later.time - earlier.time for earlier, later in pairwise(found)]
             return Fraction(sum(gaps), len(gaps) * DAY) if gaps else math.nan
@@ -244,6 +257,16 @@ def customer_value(definition, happenings, as_of):
     raise AssertionError(definition.kind)
 
 
+def closed(definition, opened, happenings, as_of):
+    return any(
+        each.type in definition.closed_by
+        and each.attributes.get("shop") == opened.attributes["shop"]
+        and (opened.time, opened.number) <= (each.time, each.number)
+        and each.time < as_of
+        for each in happenings
+    )
+
+
 def candidate_value(definition, happenings, as_of, action_id, action):
     wanted = {action_id: 1.0} if definition.to == "id" else action.attributes.get(definition.to)
     if wanted is None:
@@ -262,7 +285,10 @@ def candidate_value(definition, happenings, as_of, action_id, action):
 
 def age(definition, happenings, as_of):
     found = within(definition, happenings, as_of)
-    return Fraction(as_of - found[-1].time, 1_000_000) if found else math.nan
+    for kind in getattr(definition, "closed_by", ()):
+        found += within(definition.model_copy(update={"event": kind, "where": {}}), happenings, as_of)
+    newest = max((happening.time for happening in found), default=None)
+    return math.nan if newest is None else Fraction(as_of - newest, 1_000_000)
 
 
 def packed(values):
@@ -323,7 +349,7 @@ orders = st.tuples(
         }
     ),
 )
-visits = st.tuples(st.just("visit"), times, some({"shop": shops}))
+visits = st.tuples(st.sampled_from(["visit", "returned"]), times, some({"shop": shops}))
 happenings = st.lists(st.one_of(orders, visits), max_size=25).map(
     lambda made: [Happening(number, *what) for number, what in enumerate(made)]
 )

@@ -31,7 +31,7 @@ def test_notes_are_listed_and_are_no_failure(tmp_path, capsys):
     code, out, err = checked(capsys, folder)
     assert (code, err) == (0, [])
     assert [line.removeprefix(f"{folder}/") for line in out[:-1]] == [
-        "actions.yaml:89: note: programme stands in only where a caller leaves out cancelled, "
+        "actions.yaml:90: note: programme stands in only where a caller leaves out cancelled, "
         "which is in every other answer",
         'playbook.yaml:32: note: purpose "surveys": no attribute and no event needs consent to it',
     ]
@@ -62,9 +62,9 @@ def test_notes_are_listed_and_are_no_failure(tmp_path, capsys):
                     "profile.age >= 18", "profile.age >= 18 && profile.age < 2"
                 )
             },
-            ["actions.yaml:66", "policies.yaml:4"],
+            ["actions.yaml:67", "policies.yaml:4"],
         ),
-        ({"actions": FILES["actions.yaml"].replace("opera: 1", "oprea: 1")}, ["actions.yaml:48"]),
+        ({"actions": FILES["actions.yaml"].replace("opera: 1", "oprea: 1")}, ["actions.yaml:49"]),
     ],
 )
 def test_problems_are_told_with_file_and_line_and_fail(tmp_path, capsys, changes, lines):

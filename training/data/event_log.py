@@ -41,6 +41,17 @@ def read_events(path: Path, types: Collection[str] | None = None) -> Iterator[tu
                 )
 
 
+def last_event_time(path: Path) -> int | None:
+    """Return the newest event time in microseconds, None where no event is stored.
+
+    Raises:
+        Refused: the file is missing or is no event store.
+    """
+    with _rows(path, "SELECT max(event_time) FROM events") as rows:
+        found: int | None = next(rows)[0]
+    return found
+
+
 def read_histories(path: Path, customers: Collection[str]) -> Mapping[str, History]:
     """Return the histories of the customers; an unknown one has an empty history.
 

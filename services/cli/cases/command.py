@@ -13,6 +13,7 @@ from services.cli.cases.comparing import differences
 from services.cli.cases.mutation import mutations, unnoticed
 from services.cli.cases.pipeline import Gateways, Stores, opened_gateways, opened_stores
 from services.cli.cases.reading import read
+from services.cli.cases.replaying import replay_differences
 from services.cli.cases.running import Outcome, Refused, decide
 from services.cli.cases.situations import Case, Situation
 from services.cli.cases.worlds import write
@@ -128,7 +129,7 @@ async def _run(
     for case in situation.cases:
         try:
             outcome = await decide(case, await gateways.of(case))
-            different = differences(outcome, stores.folder)
+            different = [*differences(outcome, stores.folder), *await replay_differences(outcome)]
         except Refused as error:
             different = [f"the gateway refused the request: {error}"]
         if different:

@@ -36,6 +36,7 @@ def differences(outcome: Outcome, folder: Path) -> list[str]:
         found += _removal(outcome, name, removal)
     found += _plain(expected, response)
     found += _logged(outcome, folder)
+    found += outcome.told
     return found
 
 

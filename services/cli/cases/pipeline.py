@@ -17,6 +17,7 @@ from services.chassis.inprocess import InProcessStub
 from services.chassis.settings import load
 from services.cli.cases.scoring import ScriptedScoring
 from services.cli.cases.situations import Case
+from services.engine.instants import instant
 from services.engine.playbook.playbook import Playbook
 from services.features import app as features
 from services.features.settings import FeatureSettings
@@ -32,7 +33,7 @@ Priors = tuple[tuple[str, float], ...]
 
 
 class Clock:
-    """The time of the profile service, in microseconds since 1970."""
+    """The time of a service, in microseconds since 1970."""
 
     def __init__(self) -> None:
         self.micros = 0
@@ -103,11 +104,15 @@ def _merged(request: T, change: T) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
-    """A gateway, and what a case can change around it; ``store`` is its file."""
+    """A gateway, and what a case can change around it.
+
+    ``store`` is its file.
+    """
 
     stub: Stub
     playbook: Playbook
     store: Path
+    clock: Clock
     scoring: ScriptedScoring
     dependencies: Mapping[str, Switched]
 
@@ -137,7 +142,7 @@ class Gateways:
 
     async def _start(self, priors: Priors | None) -> Gateway:
         home = self._folder / f"gateway-{len(self._open)}"
-        stores, scripted = self._stores, ScriptedScoring(dict(priors or ()))
+        stores, scripted, clock = self._stores, ScriptedScoring(dict(priors or ())), Clock()
         dependencies = {
             "profile": Switched(stores.profile),
             "features": Switched(OfVersion(stores.features, stores.playbook.version)),
@@ -145,7 +150,10 @@ class Gateways:
         }
         dependencies["scoring"].is_down = priors is None
         opened = gateway.open_service(
-            load(GatewaySettings, {"TACT_HOME": str(home)}), self._playbook, gateway.Stubs(**dependencies)
+            load(GatewaySettings, {"TACT_HOME": str(home)}),
+            self._playbook,
+            gateway.Stubs(**dependencies),
+            now=lambda: instant(clock.micros),
         )
         service = await self._stack.enter_async_context(opened)
         await service.warm_up()
@@ -153,6 +161,7 @@ class Gateways:
             stub=InProcessStub(service, PATIENCE_SECONDS),
             playbook=self._playbook,
             store=home / "gateway.sqlite",
+            clock=clock,
             scoring=scripted,
             dependencies=dependencies,
         )

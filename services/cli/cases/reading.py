@@ -71,6 +71,7 @@ def _cases(shape: CasesFile, checker: Checker, numbered: int) -> Iterator[Case]:
             world=world_of(shape.world, one.world),
             request=one.request,
             expect=one.expect,
+            then=one.then,
         )
         checker.world(one.world, (*path, "world"), case.now)
         checker.case(case, one, shape.world, path)

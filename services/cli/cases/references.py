@@ -65,6 +65,8 @@ class Checker:
         self._request(case, (*path, "request"))
         self._expected(case.expect, (*path, "expect"))
         self._hidden(case, (*path, "expect"))
+        for index, step in enumerate(case.then):
+            self._step(step, (*path, "then", index))
         if case.world.down & {"features", "scoring"} == {"features"} and not case.world.priors:
             message = "without features decisions rest on base rates: the world needs priors"
             self.report((*path, "world", "down"), message)
@@ -93,6 +95,9 @@ class Checker:
         for key, events in (("events", customer.events or ()), ("events+", customer.more_events)):
             for index, event in enumerate(events):
                 self._event(event, (*path, key, index), now)
+        for key, contacts in (("contacts", customer.contacts or ()), ("contacts+", customer.more_contacts)):
+            for index, contact in enumerate(contacts):
+                self._contact(contact, (*path, key, index), now)
 
     def _consents(
         self, purpose: str, consents: Mapping[str, schema.Stated | None], path: Path, now: datetime
@@ -116,6 +121,14 @@ class Checker:
         if self._known((*path, "type"), "event", event.type, events):
             for name, raw in event.attributes.items():
                 self._value((*path, "attributes", name), name, raw, events[event.type].attributes, now)
+
+    def _contact(self, contact: schema.Contact, path: Path, now: datetime) -> None:
+        action_id, _, treatment_id = contact.offered.partition("/")
+        self._treatment((*path, "contact"), (*path, "contact"), action_id, treatment_id)
+        for key, when in (("at", contact.at), *contact.responses.items()):
+            if moments.moment_of(when, now) > now:
+                place = (*path, key) if key == "at" else (*path, "responses", key)
+                self.report(place, "must not lie after now: a decision sees what was known before it")
 
     def _value(
         self, path: Path, name: str, raw: Any, known: Mapping[str, AttributeType], now: datetime
@@ -183,6 +196,15 @@ class Checker:
         actions = self.playbook.actions
         if self._known(path, "action", action_id, actions) and treatment_id:
             self._known(place, "treatment", treatment_id, actions[action_id].treatments)
+
+    def _step(self, step: schema.Step, path: Path) -> None:
+        if (told := step.outcome) is None:
+            return
+        for name in told.measures:
+            place = (*path, "outcome", "measures", name)
+            self._known(place, "measure", name, self.playbook.head.measures)
+        if told.instead:
+            self._known((*path, "outcome", "instead"), "action", told.instead, self.playbook.actions)
 
     def _hidden(self, case: Case, path: Path) -> None:
         """Refuse to look for what nobody said: it would prove nothing."""

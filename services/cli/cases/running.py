@@ -9,13 +9,14 @@ import grpc
 from tact.decision.v1 import decision_service_pb2 as pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
-from services.cli.cases import worlds
+from services.cli.cases import contacts, following, worlds
 from services.cli.cases.drawing import digest, is_right, request_ids
 from services.cli.cases.moments import value_at
 from services.cli.cases.pipeline import Gateway
 from services.cli.cases.references import DEFAULT
 from services.cli.cases.scoring import UNSAID
 from services.cli.cases.situations import Case
+from services.engine.instants import microseconds
 from services.engine.playbook.playbook import Playbook
 
 
@@ -25,12 +26,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a case; ``drawn`` where exploration never let the best win."""
+    """What became of a case; ``drawn`` where exploration never let the best win.
+
+    ``told`` are the differences of what happened afterwards.
+    """
 
     case: Case
     gateway: Gateway
     response: pb.DecideResponse
     drawn: bool = False
+    told: Sequence[str] = ()
 
 
 async def decide(case: Case, gateway: Gateway) -> Outcome:
@@ -39,14 +44,20 @@ async def decide(case: Case, gateway: Gateway) -> Outcome:
     Raises:
         Refused: the request breaks the contract.
     """
+    gateway.clock.micros = microseconds(case.now)
     gateway.put_down(case.world.down)
+    await contacts.write(case, gateway)
     gateway.scoring.default = case.world.scores.get(DEFAULT, UNSAID)
     gateway.scoring.propensities = ()
     gateway.scoring.propensities = await _propensities(case, gateway)
     for request_id in request_ids(case):
         response = await _ask(case, gateway, request_id)
         if is_right(case, gateway.playbook, response):
-            return Outcome(case=case, gateway=gateway, response=response)
+            told: Sequence[str] = ()
+            if case.then:
+                asked = _request(case, gateway.playbook)
+                told = await following.differences(case, gateway, asked, response)
+            return Outcome(case=case, gateway=gateway, response=response, told=told)
     return Outcome(case=case, gateway=gateway, response=response, drawn=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,13 +16,16 @@ from services.engine.playbook.schema.scalars import Identifier, Number, Probabil
 CASE: Final = "case"
 """The source of what a case says without naming one."""
 Dependency = Literal["profile", "features", "scoring"]
+ResponseKind = Literal["delivered", "viewed", "accepted", "rejected", "overridden"]
 Level = Literal["MODEL", "LAST_GOOD_FEATURES", "PRIORS", "RULES", "NOTHING"]
 Stage = Literal[
     "eligibility",
     "applicability",
     "suitability",
     "suppression",
+    "stop",
     "consent",
+    "contact",
     "place",
     "content",
     "arm",
@@ -102,6 +106,19 @@ class Event(Section):
     attributes: Mapping[Name, Any] = {}
 
 
+class Contact(Section):
+    """An earlier contact of a customer: ``action/treatment``, reserved or taken.
+
+    ``until`` is when a reservation ends. ``responses`` tell when the customer did what.
+    """
+
+    offered: Annotated[str, Field(pattern="^[^/]+/[^/]+$")] = Field(alias="contact")
+    at: When
+    state: Literal["taken", "reserved"] = "taken"
+    until: When = timedelta(days=1)
+    responses: Mapping[ResponseKind, When] = {}
+
+
 Consents = Annotated[
     Mapping[str, Annotated[Stated | None, BeforeValidator(_state)]] | None, BeforeValidator(_by_channel)
 ]
@@ -110,8 +127,8 @@ Consents = Annotated[
 class Customer(Section):
     """A customer, or in a case what is different of one; null takes something away.
 
-    ``events`` replaces all events of the file's world, ``events+`` adds to them. ``arm`` is the control
-    arm, none where left out.
+    ``events`` replaces all events of the file's world, ``events+`` adds to them, and likewise
+    ``contacts``. ``arm`` is the control arm, none where left out.
     """
 
     identities: Mapping[Name, str | None] = {}
@@ -119,6 +136,8 @@ class Customer(Section):
     consents: Mapping[str, Consents] = {}
     events: tuple[Event, ...] | None = Field(default=None, strict=False)
     more_events: tuple[Event, ...] = Field(default=(), strict=False, alias="events+")
+    contacts: tuple[Contact, ...] | None = Field(default=None, strict=False)
+    more_contacts: tuple[Contact, ...] = Field(default=(), strict=False, alias="contacts+")
     arm: Arm | None = None
 
 
@@ -245,8 +264,48 @@ class Expected(Section):
         return self
 
 
+class Claim(Section):
+    """A sender claims the delivery of a rank; ``is_repeat`` where the verdict was given before."""
+
+    rank: int = 1
+    at: When = timedelta(0)
+    by: str = ""
+    expect: str
+    """``GO``, or the code of the reason."""
+    is_repeat: bool = False
+
+
+class Report(Section):
+    """An outcome is reported; ``instead`` is what a person did who overrode the decision."""
+
+    rank: int = 1
+    kind: ResponseKind
+    at: When = timedelta(0)
+    measures: Mapping[Name, Number] = {}
+    instead: str = ""
+    by: str = ""
+    expect: str = "accepted"
+    """``accepted``, or the reason of the error."""
+
+
+class Step(Section):
+    """What happens after a decision: one thing."""
+
+    claim: Claim | None = None
+    outcome: Report | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Step:
+        if (self.claim is None) == (self.outcome is None):
+            raise ValueError('a step is either a "claim" or an "outcome"')
+        return self
+
+
 class CaseShape(Section):
-    """One decision; ``near_miss`` marks one where the situation looks the same and must not be met."""
+    """One decision; ``near_miss`` marks one where the situation looks the same and must not be met.
+
+    Where something happens ``then``, the decision is made live as well, with the same answer.
+    """
 
     name: Annotated[str, Field(min_length=1)] = Field(alias="case")
     near_miss: bool = False
@@ -254,6 +313,7 @@ class CaseShape(Section):
     world: World = World()
     request: Request
     expect: Expected
+    then: tuple[Step, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _near_miss_says_what_does_not_happen(self) -> CaseShape:

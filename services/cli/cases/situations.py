@@ -22,6 +22,7 @@ class Customer:
     attributes: Mapping[str, schema.Known]
     consents: Mapping[Purposed, schema.Stated]
     events: tuple[schema.Event, ...]
+    contacts: tuple[schema.Contact, ...]
     arm: str
 
 
@@ -49,11 +50,12 @@ class Case:
     world: World
     request: schema.Request
     expect: schema.Expected
+    then: tuple[schema.Step, ...] = ()
 
     @property
     def content(self) -> tuple[object, ...]:
         """Return all but its name: two cases of the same content prove the same."""
-        return self.now, self.request, self.expect, self.world
+        return self.now, self.request, self.expect, self.world, self.then
 
     def __str__(self) -> str:
         return f'{self.file}:{self.line}: "{self.name}"'
@@ -97,11 +99,13 @@ def customer_of(shared: schema.Customer | None, own: schema.Customer | None) -> 
         for channel, stated in _consents(shared, own, purpose).items()
     }
     events = shared.events if own.events is None else own.events
+    contacts = shared.contacts if own.contacts is None else own.contacts
     return Customer(
         identities=_changed(shared.identities, own.identities),
         attributes=_changed(shared.attributes, own.attributes),
         consents=consents,
         events=(*(events or ()), *shared.more_events, *own.more_events),
+        contacts=(*(contacts or ()), *shared.more_contacts, *own.more_contacts),
         arm=(own.arm if "arm" in own.model_fields_set else shared.arm) or "",
     )
 

@@ -52,7 +52,7 @@ def story(response: pb.DecideResponse, trace: pb.CandidateTrace) -> Iterator[str
     yield f"{name} was {place}: {_worth(trace)}; doing nothing was worth {_nothing(response)}"
     for factor in trace.factors:
         read = f"; it read {_values(factor.reads)}" if factor.reads else ""
-        yield f"  {factor.kind} {factor.name} {_amount(factor)}: {factor.text}{read}"
+        yield f"  {factor.kind} {factor.name} {wording.effect(factor)}: {factor.text}{read}"
     if trace.moved_by:
         yield f"  moved to {when(trace.not_before_time.ToDatetime())} UTC by {', '.join(trace.moved_by)}"
 
@@ -85,10 +85,6 @@ def _worth(trace: pb.CandidateTrace) -> str:
 
 def _nothing(response: pb.DecideResponse) -> str:
     return next((wording.number(trace.priority) for trace in traces_of(response, DO_NOTHING)), "unknown")
-
-
-def _amount(factor: pb.FactorTrace) -> str:
-    return f"{'+' if factor.kind == 'measure' else 'x'} {wording.number(factor.factor)}"
 
 
 def _values(reads: Iterable[pb.ValueTrace]) -> str:

@@ -27,6 +27,8 @@ class Candidate:
     ``propensity`` is None where it is unknown. Amounts are micro-units; ``measures_micros`` is the sum
     of the expected measures, each times its worth. ``not_before`` is the earliest moment to deliver
     it, in microseconds since 1970; ``delay_seconds`` is how long it then takes to be noticed.
+    ``extra_cost_micros`` is what earlier contacts add to the cost. ``slots`` are the caps on contacts,
+    each with what shares its slots, the same for all who do, and how many of them are left.
     """
 
     action_id: str
@@ -37,6 +39,7 @@ class Candidate:
     propensity: float | None
     value_micros: int
     cost_micros: int
+    extra_cost_micros: int = 0
     measures_micros: int = 0
     weight: float = 1.0
     lever: float = 1.0
@@ -44,6 +47,7 @@ class Candidate:
     urgent: bool = False
     delay_seconds: float = math.inf
     not_before: int = 0
+    slots: tuple[tuple[str, int], ...] = ()
 
     @property
     def place(self) -> Place:
@@ -60,7 +64,7 @@ class Candidate:
         """Return the priority in currency units, None without a propensity.
 
         ``(lever x weight x propensity x value - cost + measures) / 1e6``, in floats and in this order,
-        so that a replay gives the same bits.
+        so that a replay gives the same bits. The cost is the sum of both costs.
         """
         return self._worth(self.lever)
 
@@ -80,7 +84,8 @@ class Candidate:
         if self.propensity is None:
             return None
         worth = lever * self.weight * self.propensity * self.value_micros
-        return (worth - self.cost_micros + self.measures_micros) / _MICROS
+        cost = self.cost_micros + self.extra_cost_micros
+        return (worth - cost + self.measures_micros) / _MICROS
 
 
 def key(candidate: Candidate, priority: float | None) -> Key:

@@ -49,7 +49,6 @@ class Filling:
         self._ranking, self._unscored, self._defaults = ranking, unscored, defaults
         self._scored = {one.place: one for _, one in ranking.plain}
         self._unsure = {one.place: one for one in (*unscored, *defaults)}
-        self._drawable = {one.action_id for one in (*self._scored.values(), *unscored)}
         self._most_per_group = limits.most_per_group or math.inf
         self._most_per_channel = limits.most_per_channel or math.inf
         self._bundles = {name: frozenset(bundles[name]) for name in bundles}
@@ -57,12 +56,13 @@ class Filling:
         self._taken: set[str] = set()
         self._groups: Counter[str] = Counter()
         self._channels: Counter[str] = Counter()
+        self._slots: Counter[str] = Counter()
         self._over = False
 
     def fill(self, certain: Sequence[Candidate], limit: int, draw: Callable[[int], float]) -> None:
         """Rank what is certain, then fill rank after rank, until the limit or the end."""
         for one in certain:
-            if one.action_id not in self._taken and len(self.ranked) < limit:
+            if self._is_open(one) and len(self.ranked) < limit:
                 self._add(one, probability=1.0)
         open_rank = len(self.ranked) + 1
         for rank in range(open_rank, limit + 1):
@@ -75,20 +75,20 @@ class Filling:
 
     def _turn(self) -> tuple[str, Turn]:
         for bundle in self._begun:
-            if missing := self._bundles[bundle] & self._drawable - self._taken:
-                return bundle, self._following(missing)
+            if (turn := self._following(self._bundles[bundle])) is not None:
+                return bundle, turn
         return "", self._next()
 
-    def _following(self, missing: frozenset[str]) -> Turn:
-        """Fill a rank from the members that a bundle still misses."""
+    def _following(self, members: frozenset[str]) -> Turn | None:
+        """Fill a rank from the members that a bundle still misses, if any of them can follow."""
 
         def free(one: Candidate) -> bool:
-            return one.action_id in missing
+            return one.action_id in members and self._is_open(one)
 
         if self._ranking.first(free) is not None:
             return self._ranking.turn(free, with_nothing=False)
-        one = next(filter(free, self._unscored))
-        return Turn(best=one, chances={one.place: 1.0})
+        one = next(filter(free, self._unscored), None)
+        return None if one is None else Turn(best=one, chances={one.place: 1.0})
 
     def _next(self) -> Turn:
         """Fill a rank from everything; what stands where doing nothing would has its chance."""
@@ -97,7 +97,7 @@ class Filling:
             turn = self._ranking.turn(self._is_free, with_nothing=True)
         instead = next(filter(self._is_free, self._unscored), None)
         if instead is None and not self.ranked:
-            instead = next(iter(self._defaults), None)
+            instead = next(filter(self._is_open, self._defaults), None)
         if instead is None or NOTHING not in turn.chances:
             return turn
         chances = {
@@ -117,9 +117,13 @@ class Filling:
         self._add(one, probability=turn.chances[place], bundle=bundle, explored=explored)
         return True
 
+    def _is_open(self, one: Candidate) -> bool:
+        """Tell whether a candidate may be ranked whatever ``limits`` say: they bind nothing certain."""
+        return one.action_id not in self._taken and all(self._slots[key] < left for key, left in one.slots)
+
     def _is_free(self, one: Candidate) -> bool:
         return (
-            one.action_id not in self._taken
+            self._is_open(one)
             and self._groups[one.group] < self._most_per_group
             and self._channels[one.channel] < self._most_per_channel
         )
@@ -137,4 +141,5 @@ class Filling:
         self._taken.add(one.action_id)
         self._groups[one.group] += 1
         self._channels[one.channel] += 1
+        self._slots.update(key for key, _ in one.slots)
         self._begun |= {name: None for name, actions in self._bundles.items() if one.action_id in actions}

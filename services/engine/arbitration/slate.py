@@ -69,6 +69,8 @@ def slate(
       with its probability, and those after it are certain.
     - Of the class default the best one is taken where there would be nothing else. It too stands where
       doing nothing would, with its probability.
+    - What finds one of its ``slots`` used up by the ranks before is passed over as if it were not there,
+      everywhere: mandatory actions and members of bundles too.
 
     Raises:
         ValueError: ``limit`` is negative.

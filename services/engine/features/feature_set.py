@@ -22,11 +22,12 @@ from services.engine.features import (
     max,
     mean,
     min,
+    open,
     rate,
     recency,
     sum,
 )
-from services.engine.features.history import History
+from services.engine.features.history import History, Series, newest
 from services.engine.features.schema import fingerprint
 from services.engine.playbook import kinds, values
 from services.engine.playbook.expressions import Formula
@@ -48,6 +49,7 @@ KINDS: Final[Mapping[type[kinds.EventDefinition], Callable[..., float]]] = {
     kinds.Last: last.compute,
     kinds.Rate: rate.compute,
     kinds.Recency: recency.compute,
+    kinds.Open: open.compute,
     kinds.Interval: interval.compute,
     kinds.Distinct: distinct.compute,
     kinds.Decayed: decayed.compute,
@@ -101,10 +103,9 @@ class FeatureSet:
         events, formulas = self._customer
         ages = dict.fromkeys(events, math.nan)
         for name, definition in events.items():
-            series = history.of(definition.event).where(definition.where)
-            start, end = series.bounds(as_of, definition.window)
-            if start < end:
-                ages[name] = (as_of - series.times[end - 1]) / 1e6
+            found = _rests_on(definition, history)
+            if (last_time := newest(found, as_of, definition.window)) is not None:
+                ages[name] = (as_of - last_time) / 1e6
         for name, formula in formulas.items():
             ages[name] = expression.age(formula, ages)
         return np.array([ages[name] for name in self.customer_names], dtype=np.float64)
@@ -161,7 +162,9 @@ class FeatureSet:
         events, formulas = plan
         playbook = self._playbook
         numbers = {
-            name: KINDS[type(d)](d, playbook, history.of(d.event).where(d.where), as_of)
+            name: open.compute(d, history, as_of)
+            if isinstance(d, kinds.Open)
+            else KINDS[type(d)](d, playbook, history.of(d.event).where(d.where), as_of)
             for name, d in events.items()
         }
         for name, formula in formulas.items():
@@ -183,3 +186,9 @@ class FeatureSet:
             for name, d in self._playbook.features.items()
             if isinstance(d, kind)
         }
+
+
+def _rests_on(definition: kinds.EventDefinition, history: History) -> list[Series]:
+    """Return the events that a number rests on, type by type."""
+    own, *others = definition.event_types
+    return [history.of(own).where(definition.where), *map(history.of, others)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import accumulate, pairwise
 from operator import attrgetter
+from typing import Final
 
 from services.engine.playbook.schema.attributes import AttributeType
 from services.engine.playbook.values import Value, as_number
@@ -24,6 +25,10 @@ class StoredEvent:
     type: str
     event_time: int
     attributes: Mapping[str, Value]
+
+
+ORDER: Final[Callable[[StoredEvent], tuple[int, str]]] = attrgetter("event_time", "event_id")
+"""What events are ordered by."""
 
 
 class Series:
@@ -102,8 +107,7 @@ class History:
         by_type: dict[str, list[StoredEvent]] = {}
         for event in events:
             by_type.setdefault(event.type, []).append(event)
-        order = attrgetter("event_time", "event_id")
-        self._series = {name: Series(sorted(found, key=order)) for name, found in by_type.items()}
+        self._series = {name: Series(sorted(found, key=ORDER)) for name, found in by_type.items()}
 
     def of(self, event_type: str) -> Series:
         """Return the events of a type; an empty series where there are none."""
@@ -111,3 +115,9 @@ class History:
 
 
 _NONE = Series([])
+
+
+def newest(found: Iterable[Series], as_of: int, window: timedelta | None) -> int | None:
+    """Return the time of the newest event in ``[as_of - window, as_of)``; None where there is none."""
+    ends = ((series, *series.bounds(as_of, window)) for series in found)
+    return max((series.times[end - 1] for series, start, end in ends if start < end), default=None)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import get_args
 
 from services.engine.playbook.conditions import Variable
+from services.engine.playbook.contact_findings import idle_contact_policies
 from services.engine.playbook.errors import did_you_mean
 from services.engine.playbook.findings import Finding, listed, named
 from services.engine.playbook.kinds import Affinity
@@ -22,7 +23,7 @@ def analyse(playbook: Playbook, now: datetime) -> tuple[Finding, ...]:
 
     A problem is certain and cannot be meant: a condition that is never met, statements that exclude each
     other, an action that can never be chosen, a word that nothing is ever equal to, a treatment without
-    content. A note may be meant. Conditions that cannot be read are noted too.
+    content, a cap that never binds. A note may be meant. Conditions that cannot be read are noted too.
     """
     reach = Reach(playbook)
     return (
@@ -32,6 +33,7 @@ def analyse(playbook: Playbook, now: datetime) -> tuple[Finding, ...]:
         *_unknown_words(reach),
         *_unmatched_words(playbook),
         *_without_content(playbook),
+        *idle_contact_policies(reach),
         *remarks(reach, now),
     )
 
@@ -44,7 +46,7 @@ def _never_met(reach: Reach) -> Iterator[Finding]:
         if rule.section in ("weights", "preferred_hours"):
             if not can_be_true or (about and not any(reach.can_be(place, True, one) for one in about)):
                 yield _problem(reach, place, f"{named(rule)} never applies: its condition is never true")
-        elif rule.section == "suppression":
+        elif not rule.wanted:
             if not reach.can_be(place, False):
                 yield _problem(reach, place, f"{named(rule)} is never false{_barring(reach, about)}")
             elif not can_be_true and rule.expression is not None and rule.expression.reads:
@@ -154,10 +156,8 @@ def _without_content(playbook: Playbook) -> Iterator[Finding]:
 
 
 def _problem(reach: Reach, place: int, message: str, word: str = "") -> Finding:
-    path = reach.paths[place]
-    if reach.rules[place].expression is not None:
-        path = (*path, "when")
-    return Finding(file="policies.yaml", path=path, message=message, is_problem=True, word=word)
+    file, path = reach.condition_at(place)
+    return Finding(file=file, path=path, message=message, is_problem=True, word=word)
 
 
 def _barring(reach: Reach, treatments: Sequence[Place]) -> str:
@@ -175,13 +175,13 @@ def _cause(reach: Reach, bar: Bar) -> str:
     if rules[0].section == "quiet_hours":
         return f"quiet hours {listed([_quoted(rule) for rule in rules])} cover the whole day"
     if len(rules) == 1:
-        return f"{named(rules[0])} is never {'false' if rules[0].section == 'suppression' else 'true'} of it"
+        return f"{named(rules[0])} is never {str(rules[0].wanted).lower()} of it"
     return f"{' and '.join(map(_asked, rules))} exclude each other"
 
 
 def _asked(rule: CompiledRule) -> str:
     text = " ".join(rule.expression.text.split()) if rule.expression is not None else ""
-    return f"{named(rule)} ({'unless ' if rule.section == 'suppression' else ''}{text})"
+    return f"{named(rule)} ({'' if rule.wanted else 'unless '}{text})"
 
 
 def _quoted(rule: CompiledRule) -> str:

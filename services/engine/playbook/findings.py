@@ -14,7 +14,12 @@ _NOUNS: Final = {
     "quiet_hours": "quiet hours",
     "preferred_hours": "preferred hours",
     "weights": "weight",
+    "promises": "promise",
     "levers": "lever",
+    "caps": "cap",
+    "cool_downs": "cool-down",
+    "repeat_costs": "repeat cost",
+    "precedence": "precedence",
 }
 
 
@@ -34,6 +39,8 @@ class Finding:
 
 def named(rule: CompiledRule) -> str:
     """Name a statement, as ``rule "adult"``."""
+    if rule.section == "stop":
+        return f'"{rule.rule.name}" of {rule.scope.actions[0]}'
     return f'{_NOUNS.get(rule.section, "rule")} "{rule.rule.name}"'
 
 

@@ -61,13 +61,13 @@ def consents(
     """
     needed: dict[str, frozenset[str]] = {}
     for name, definition in features.items():
-        purpose = None
+        purposes: list[str | None] = []
         if isinstance(definition, kinds.EventDefinition):
-            purpose = events.events[definition.event].consent
+            purposes = [events.events[event].consent for event in definition.event_types]
         elif isinstance(definition, kinds.ProfileFeature):
-            purpose = profile.attributes[definition.attribute].consent
-        if purpose is not None:
-            needed[name] = frozenset({purpose})
+            purposes = [profile.attributes[definition.attribute].consent]
+        if own := frozenset(purpose for purpose in purposes if purpose is not None):
+            needed[name] = own
     for name, formula in formulas.items():
         if union := frozenset().union(*(needed.get(read, ()) for read in inputs(formula))):
             needed[name] = union

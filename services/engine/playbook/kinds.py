@@ -105,6 +105,11 @@ class EventDefinition(Definition):
     window: Window | None = None
     where: Mapping[Reference, Simple] = {}
 
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Return the types of the events that the number rests on, ``event`` first."""
+        return (self.event,)
+
 
 class Count(EventDefinition):
     """How many events there are."""
@@ -183,6 +188,24 @@ class Recency(EventDefinition):
     kind: Literal["recency"]
 
 
+class Open(EventDefinition):
+    """Seconds from the oldest event that is still open to t; missing where none is.
+
+    An event is closed by any event at or after it, in (event time, event id) order, whose type is in
+    ``closed_by`` and whose ``key``, a string attribute of all these types, has the same value. Events
+    without a ``key`` are left out, as nothing could ever close them. ``where`` is about what opens.
+    """
+
+    kind: Literal["open"]
+    key: Reference
+    closed_by: tuple[Reference, ...] = Field(min_length=1, strict=False)
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """Return what opens, then what closes."""
+        return (self.event, *self.closed_by)
+
+
 class Interval(EventDefinition):
     """Mean days between one event and the next; missing with less than two events."""
 
@@ -256,6 +279,7 @@ AnyFeature = (
     | Last
     | Rate
     | Recency
+    | Open
     | Interval
     | Distinct
     | Decayed

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from services.engine.instants import midnight
 from services.engine.playbook.expressions import KNOWN, Environment, Formula
 from services.engine.playbook.formulas import FEATURE
 from services.engine.playbook.kinds import AnyFeature
@@ -162,10 +163,6 @@ def validity_of(action: Action, zone: ZoneInfo) -> tuple[datetime | None, dateti
     """
     start, through = action.valid.start, action.valid.through
     return (
-        None if start is None else _midnight(start, zone),
-        None if through is None else _midnight(through + timedelta(days=1), zone),
+        None if start is None else midnight(start, zone),
+        None if through is None else midnight(through + timedelta(days=1), zone),
     )
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)

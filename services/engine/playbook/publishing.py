@@ -58,9 +58,23 @@ def rollback(store: Store, prefix: str | None, now: datetime, who: str = "") -> 
     if not is_store(store.folder):
         raise VersionRefused(Cause.MISSING, f"{store.folder} is no store of playbooks")
     with _alone(store):
-        version = _previous(store) if prefix is None else _named(store, prefix)
+        version = _previous(store) if prefix is None else named(store, prefix)
         store.read(version)
         return _point(store, version, "rollback", now, who)
+
+
+def named(store: Store, prefix: str) -> str:
+    """Return the one version that begins with ``prefix``.
+
+    Raises:
+        VersionRefused: none or several do.
+    """
+    found = [version for version in store.versions() if version.startswith(prefix)]
+    if len(found) != 1:
+        shown = ", ".join(version[:12] for version in found or store.versions())
+        text = f"{len(found)} versions begin with {prefix!r}; " + ("there are" if not found else "they are")
+        raise VersionRefused(Cause.MISSING, f"{text}: {shown or 'none'}")
+    return found[0]
 
 
 def _point(store: Store, version: str, verb: str, now: datetime, who: str) -> Change:
@@ -104,15 +118,6 @@ def _back(trail: list[str], version: str) -> None:
         trail.pop()
     if trail[-1:] != [version]:
         trail.append(version)
-
-
-def _named(store: Store, prefix: str) -> str:
-    found = [version for version in store.versions() if version.startswith(prefix)]
-    if len(found) != 1:
-        shown = ", ".join(version[:12] for version in found or store.versions())
-        text = f"{len(found)} versions begin with {prefix!r}; " + ("there are" if not found else "they are")
-        raise VersionRefused(Cause.MISSING, f"{text}: {shown or 'none'}")
-    return found[0]
 
 
 def _holds(store: Store, version: str) -> bool:

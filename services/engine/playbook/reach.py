@@ -57,13 +57,24 @@ class Reach:
         }
 
     @cached_property
-    def paths(self) -> Mapping[int, Path]:
-        """Return where the statements stand in ``policies.yaml``, by place."""
+    def locations(self) -> Mapping[int, tuple[str, Path]]:
+        """Return the file of each statement and where it stands in it, by place."""
         sections = [rule.section for rule in self.rules.values()]
-        return {
-            place: (rule.section, sections[:number].count(rule.section))
-            for number, (place, rule) in enumerate(self.rules.items())
-        }
+        found: dict[int, tuple[str, Path]] = {}
+        for number, (place, rule) in enumerate(self.rules.items()):
+            if rule.section == "stop":
+                found[place] = "actions.yaml", ("actions", rule.scope.actions[0], "stop_when")
+            else:
+                index = sections[:number].count(rule.section)
+                found[place] = "policies.yaml", (rule.section, index)
+        return found
+
+    def condition_at(self, place: int) -> tuple[str, Path]:
+        """Return where the condition of a statement stands, or the statement where it has none."""
+        file, path = self.locations[place]
+        rule = self.rules[place]
+        has_key = rule.expression is not None and rule.section != "stop"
+        return file, (*path, "when") if has_key else path
 
     @cached_property
     def about(self) -> Mapping[int, Sequence[Place]]:
@@ -98,9 +109,7 @@ class Reach:
     def _bars(self, treatment: Place) -> tuple[Bar, ...]:
         rules = self.concerning(treatment)
         asked = tuple(
-            self._question(rule, rule.section != "suppression", treatment)
-            for rule in rules
-            if rule.section in STAGES
+            self._question(rule, rule.wanted, treatment) for rule in rules if rule.section in STAGES
         )
         if asked not in self._barring:
             self._barring[asked] = tuple(self._barred_by(asked, treatment))

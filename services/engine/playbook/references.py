@@ -11,7 +11,7 @@ from services.engine.playbook import formulas, kinds, templates, values
 from services.engine.playbook.errors import PlaybookError, Problem, did_you_mean
 from services.engine.playbook.expressions import Environment, Expression, ExpressionError, Formula
 from services.engine.playbook.playbook import DO_NOTHING, Texts
-from services.engine.playbook.rules import SECTIONS, CompiledRule, RuleBook, varies
+from services.engine.playbook.rules import SECTIONS, CompiledRule, RuleBook, Section, stop_of, varies
 from services.engine.playbook.schema.attributes import (
     AttributeType,
     ContextAttribute,
@@ -21,7 +21,7 @@ from services.engine.playbook.schema.attributes import (
 )
 from services.engine.playbook.schema.catalogue import ActionsFile
 from services.engine.playbook.schema.head import PlaybookFile
-from services.engine.playbook.schema.policies import Named, PoliciesFile
+from services.engine.playbook.schema.policies import Named, PoliciesFile, Precedence, Scope
 from services.engine.playbook.source import Document, Path
 from services.engine.playbook.variables import (
     ACTION_FIELDS,
@@ -76,6 +76,7 @@ class Checker:
         self._consents()
         for name in self.features:
             self._feature(name)
+        self._promises()
         self._groups()
         for action_id in self.catalogue.actions:
             self._action(action_id)
@@ -206,11 +207,37 @@ class Checker:
             self._attribute(path, "attribute", definition.attribute, attributes, _NUMERIC)
         elif isinstance(definition, kinds.Distinct):
             self._attribute(path, "attribute", definition.attribute, attributes, (*_WORDS, *_NUMERIC))
+        elif isinstance(definition, kinds.Open):
+            self._closing(definition, path)
         elif isinstance(definition, kinds.Affinity):
             self._attribute(path, "by", definition.by, attributes, _WORDS)
             if definition.to != "id":
                 known = {"id": AttributeType(type="string"), **self.catalogue.attributes}
                 self._attribute(path, "to", definition.to, known, (*_WORDS, "weights"))
+
+    def _closing(self, definition: kinds.Open, path: Path) -> None:
+        """Check that what closes is known and something else, and that all declare the key."""
+        known, path_of_closing, key = self.events.events, (*path, "closed_by"), definition.key
+        self._all_known("features.yaml", path_of_closing, "event", definition.closed_by, known)
+        has_key = self._attribute(path, "key", key, known[definition.event].attributes, ("string",))
+        for index, event in enumerate(definition.closed_by):
+            place = (*path_of_closing, index)
+            if event == definition.event:
+                message = f'"{event}" opens, so it cannot close: each would close itself'
+                self._report("features.yaml", place, message)
+            elif event in known and has_key:
+                declared, what = known[event].attributes, f'attribute of "{event}":'
+                if self._known("features.yaml", place, what, key, declared):
+                    self._attribute(path, "closed_by", key, declared, ("string",), place)
+
+    def _promises(self) -> None:
+        """Check that what tells how long a promise has been open does."""
+        for index, promise in enumerate(self.policies.promises):
+            path, name = ("promises", index, "feature"), promise.feature
+            if self._known("policies.yaml", path, "feature", name, self.features):
+                kind = self.features[name].kind
+                if kind != "open":
+                    self._report("policies.yaml", path, f'"{name}" is of kind {kind}; needed: open')
 
     def _value(self, file: str, path: Path, name: str, declared: AttributeType, raw: object) -> None:
         try:
@@ -348,6 +375,14 @@ class Checker:
 
     def _rules(self, environment: Environment, candidates: Collection[str]) -> Iterator[CompiledRule]:
         varying = {formulas.FEATURE + name for name in candidates}
+        for place, (section, rule, expression) in enumerate(self._statements(environment), start=1):
+            how_often = varies(expression, varying)
+            yield CompiledRule(
+                place=place, section=section, rule=rule, expression=expression, varies=how_often
+            )
+
+    def _statements(self, environment: Environment) -> Iterator[tuple[Section, Named, Expression | None]]:
+        """Yield the statements in their order; one whose condition does not compile has none."""
         seen: set[str] = set()
         for section in SECTIONS:
             for index, rule in enumerate(getattr(self.policies, section)):
@@ -355,25 +390,31 @@ class Checker:
                 if rule.name in seen:
                     self._report("policies.yaml", (*path, "name"), f'a rule named "{rule.name}" stands above')
                 seen.add(rule.name)
-                self._scope(rule, (*path, "applies_to"))
-                expression: Expression | None = None
-                if (when := getattr(rule, "when", None)) is not None:
-                    try:
-                        expression = environment.compile(when)
-                    except ExpressionError as error:
-                        message = f'rule "{rule.name}": {error}'
-                        self._report("policies.yaml", (*path, "when"), message, error.name)
-                        continue
-                yield CompiledRule(
-                    place=len(seen),
-                    section=section,
-                    rule=rule,
-                    expression=expression,
-                    varies=varies(expression, varying),
-                )
+                self._scope(rule.applies_to, (*path, "applies_to"))
+                if isinstance(rule, Precedence):
+                    self._scope(rule.first, (*path, "first"))
+                where = ("policies.yaml", (*path, "when"), f'rule "{rule.name}"')
+                yield section, rule, self._condition(environment, getattr(rule, "when", None), *where)
+            if section == "suppression":
+                yield from self._stops(environment)
 
-    def _scope(self, rule: Named, path: Path) -> None:
-        scope = rule.applies_to
+    def _stops(self, environment: Environment) -> Iterator[tuple[Section, Named, Expression | None]]:
+        """Yield what makes an action pointless, as suppressions of it alone."""
+        for action_id, action in self.catalogue.actions.items():
+            if action.stop_when is not None:
+                where = ("actions.yaml", ("actions", action_id, "stop_when"), f'action "{action_id}"')
+                yield "stop", stop_of(action_id), self._condition(environment, action.stop_when, *where)
+
+    def _condition(
+        self, environment: Environment, text: str | None, file: str, path: Path, owner: str
+    ) -> Expression | None:
+        try:
+            return None if text is None else environment.compile(text)
+        except ExpressionError as error:
+            self._report(file, path, f"{owner}: {error}", error.name)
+            return None
+
+    def _scope(self, scope: Scope, path: Path) -> None:
         for what, names, known in (
             ("group", scope.groups, self.catalogue.groups),
             ("action", scope.actions, self.catalogue.actions),

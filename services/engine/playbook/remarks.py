@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+from services.engine.lengths import exact
 from services.engine.playbook.findings import Finding, listed, named
 from services.engine.playbook.formulas import FEATURE
+from services.engine.playbook.kinds import Open
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.reach import Reach, minutes
-from services.engine.playbook.rules import STAGES, CompiledRule
+from services.engine.playbook.rules import RESTRAINTS, STAGES, CompiledRule
 from services.engine.playbook.schema.catalogue import Action
-from services.engine.playbook.schema.policies import Lever, Rule, Weight
+from services.engine.playbook.schema.policies import Lever, Promise, Rule, Weight
 
 _SAID_ANYWAY: Final = ("mandatory", "transactional")
 """The classes that need no consent."""
@@ -22,7 +24,8 @@ def remarks(reach: Reach, now: datetime) -> Iterator[Finding]:
     """Return all notes on a playbook."""
     for place, rule in reach.rules.items():
         for message in _on_rule(reach, rule):
-            yield Finding(file="policies.yaml", path=reach.paths[place], message=message)
+            file, path = reach.locations[place]
+            yield Finding(file=file, path=path, message=message)
     yield from _on_consent(reach)
     yield from _on_actions(reach, now)
     yield from _on_purposes(reach.playbook)
@@ -31,15 +34,14 @@ def remarks(reach: Reach, now: datetime) -> Iterator[Finding]:
 
 def _on_rule(reach: Reach, rule: CompiledRule) -> Iterator[str]:
     name, about = named(rule), reach.about[rule.place]
-    if not about:
+    if not about and rule.section != "caps":
         yield f"{name} is about no treatment"
     condition = reach.conditions.get(rule.place)
     if condition is not None and condition.unread:
         yield f"{name}: not analysed: {'; '.join(condition.unread)}"
-    if rule.expression is not None and not rule.expression.reads and rule.section in STAGES:
-        wanted = rule.section != "suppression"
-        if not reach.can_be(rule.place, not wanted):
-            yield f"{name} is always {str(wanted).lower()}, so it removes nothing"
+    is_fixed = rule.expression is not None and not rule.expression.reads and rule.section in STAGES
+    if is_fixed and not reach.can_be(rule.place, not rule.wanted):
+        yield f"{name} is always {str(rule.wanted).lower()}, so it removes nothing"
     if isinstance(rule.rule, Lever | Weight):
         actions = listed(list(dict.fromkeys(action_id for action_id, _ in about)))
         if rule.rule.factor == 0 and about:
@@ -49,8 +51,33 @@ def _on_rule(reach: Reach, rule: CompiledRule) -> Iterator[str]:
             yield f"{name} is 0: {means} {actions}"
         elif rule.rule.factor == 1:
             yield f"{name} is 1, so it changes nothing"
+    if isinstance(rule.rule, Promise):
+        yield from _on_promise(reach.playbook, rule.rule, name)
     if rule.section == "preferred_hours" and about and all(_is_quiet(reach, rule, one) for one in about):
         yield f"{name} lie within quiet hours, so they never count"
+    if held := _held_unnamed(reach, rule):
+        yield f"{name} may hold back {listed(held)}, which has to be said"
+
+
+def _held_unnamed(reach: Reach, rule: CompiledRule) -> Sequence[str]:
+    """Return the mandatory actions that a contact policy is about without naming them or their class."""
+    scope = rule.scope
+    if rule.section not in RESTRAINTS or scope.classes:
+        return ()
+    named_ones = {*scope.actions, *(reference.split("/")[0] for reference in scope.treatments)}
+    actions = dict.fromkeys(action_id for action_id, _ in reach.about[rule.place])
+    return [
+        action_id
+        for action_id in actions
+        if reach.playbook.actions[action_id].action_class == "mandatory" and action_id not in named_ones
+    ]
+
+
+def _on_promise(playbook: Playbook, promise: Promise, name: str) -> Iterator[str]:
+    feature = playbook.features[promise.feature]
+    window = feature.window if isinstance(feature, Open) else None
+    if window is not None and window <= promise.within:
+        yield f"{name} is never overdue: {FEATURE}{promise.feature} forgets after {exact(window)}"
 
 
 def _is_quiet(reach: Reach, preferred: CompiledRule, treatment: tuple[str, str]) -> bool:
@@ -71,7 +98,8 @@ def _on_consent(reach: Reach) -> Iterator[Finding]:
                 f"{listed(exempt)} needs no consent to be sent, but {named(rule)} reads {listed(reads)}, "
                 f"missing without consent to {purposes}"
             )
-            yield Finding(file="policies.yaml", path=(*reach.paths[place], "when"), message=message)
+            file, path = reach.condition_at(place)
+            yield Finding(file=file, path=path, message=message)
 
 
 def _consents(playbook: Playbook) -> dict[str, frozenset[str]]:
@@ -118,7 +146,7 @@ def _is_always_possible(reach: Reach, action_id: str, action: Action, treatment_
     templates = reach.playbook.texts[action_id, treatment_id].content.values()
     pieces = [piece for template in templates for piece in template.pieces]
     return (
-        not sections.intersection(STAGES)
+        not sections.intersection((*STAGES, *RESTRAINTS))
         and (
             action.any_hour or (action.expires_after is None and (action_id, treatment_id) not in reach.bars)
         )

@@ -8,23 +8,46 @@ from enum import IntEnum
 from typing import Final, Literal
 
 from services.engine.playbook.expressions import KNOWN, Expression
+from services.engine.playbook.facts import facts_of, is_about
 from services.engine.playbook.schema.catalogue import Action, Treatment
 from services.engine.playbook.schema.policies import Named, Scope
 
-Stage = Literal["eligibility", "applicability", "suitability", "suppression"]
-STAGES: Final[tuple[Stage, ...]] = ("eligibility", "applicability", "suitability", "suppression")
+Stage = Literal["eligibility", "applicability", "suitability", "suppression", "stop"]
+STAGES: Final[tuple[Stage, ...]] = ("eligibility", "applicability", "suitability", "suppression", "stop")
 Section = Literal[
     "eligibility",
     "applicability",
     "suitability",
     "suppression",
+    "stop",
     "quiet_hours",
     "preferred_hours",
     "weights",
+    "promises",
     "levers",
+    "caps",
+    "cool_downs",
+    "repeat_costs",
+    "precedence",
 ]
-SECTIONS: Final[tuple[Section, ...]] = (*STAGES, "quiet_hours", "preferred_hours", "weights", "levers")
-_UNSCOPED_SUPPRESSION: Final = Scope(classes=("standard", "default"))
+SECTIONS: Final[tuple[Section, ...]] = (
+    *(stage for stage in STAGES if stage != "stop"),
+    "quiet_hours",
+    "preferred_hours",
+    "weights",
+    "promises",
+    "levers",
+    "caps",
+    "cool_downs",
+    "repeat_costs",
+    "precedence",
+)
+"""The sections of ``policies.yaml``, in order; what stops an action stands with the action."""
+RESTRAINTS: Final = ("caps", "cool_downs", "precedence")
+"""The sections of the contact policy whose statements remove."""
+_SPARING: Final = ("suppression", "caps", "cool_downs", "repeat_costs")
+"""The sections whose statements, where they do not say, leave out what has to be said."""
+_UNSCOPED: Final = Scope(classes=("standard", "default"))
 
 
 class Varies(IntEnum):
@@ -49,7 +72,8 @@ def varies(expression: Expression | None, varying: Collection[str]) -> Varies:
 class CompiledRule:
     """A named statement; ``expression`` is None where it always holds.
 
-    ``place`` orders all statements: policies by stage, then hours, weights and levers.
+    ``place`` orders all statements: policies by stage, then hours, weights, promises, levers, contact
+    policy.
     """
 
     place: int
@@ -60,9 +84,14 @@ class CompiledRule:
 
     @property
     def scope(self) -> Scope:
-        """Return what it is about; a suppression that does not say leaves out what has to be said."""
+        """Return what it is about; suppressions and contact policies spare what has to be said."""
         scope = self.rule.applies_to
-        return _UNSCOPED_SUPPRESSION if self.section == "suppression" and scope == Scope() else scope
+        return _UNSCOPED if self.section in _SPARING and scope.is_everything else scope
+
+    @property
+    def wanted(self) -> bool:
+        """Return what the condition of a policy must come to for a candidate to stay."""
+        return self.section not in ("suppression", "stop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +103,11 @@ class Concerning:
     own: tuple[CompiledRule, ...]
     """Policies that are asked for each action or treatment."""
     others: tuple[CompiledRule, ...]
-    """Hours, weights and levers."""
+    """Hours, weights, promises, levers and the contact policy."""
 
 
 class RuleBook:
-    """All statements of a playbook, in order: policies by stage, then hours, weights and levers.
+    """All statements of a playbook in their order, as ``CompiledRule.place`` has it.
 
     Finding those about a treatment costs the same however many actions there are: statements that
     name no action are looked up once for each combination of group, purpose, class and channel.
@@ -112,8 +141,10 @@ class RuleBook:
         return found
 
     def _find(self, action_id: str, action: Action, treatment_id: str, treatment: Treatment) -> Concerning:
+        facts = facts_of(action_id, action, treatment_id, treatment)
+
         def concerns(rule: CompiledRule) -> bool:
-            return is_about(rule.scope, action_id, action, treatment_id, treatment)
+            return is_about(rule.scope, facts)
 
         kind = (action.group, action.purpose, action.action_class, treatment.channel)
         if (general := self._by_kind.get(kind)) is None:
@@ -126,19 +157,9 @@ class RuleBook:
         return _split(sorted(rules, key=lambda rule: rule.place))
 
 
-def is_about(scope: Scope, action_id: str, action: Action, treatment_id: str, treatment: Treatment) -> bool:
-    """Tell whether a treatment lies in a scope."""
-    if (scope.groups or scope.actions or scope.treatments) and not (
-        action.group in scope.groups
-        or action_id in scope.actions
-        or f"{action_id}/{treatment_id}" in scope.treatments
-    ):
-        return False
-    return (
-        (not scope.purposes or action.purpose in scope.purposes)
-        and (not scope.channels or treatment.channel in scope.channels)
-        and (not scope.classes or action.action_class in scope.classes)
-    )
+def stop_of(action_id: str) -> Named:
+    """Return the statement that an action's ``stop_when`` makes: it is about that action alone."""
+    return Named(name="stop_when", text="It has lost its point.", applies_to=Scope(actions=(action_id,)))
 
 
 def _split(rules: Sequence[CompiledRule]) -> Concerning:

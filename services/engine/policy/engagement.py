@@ -1,4 +1,4 @@
-"""The engagement policy: eligibility, then applicability, then suitability, then suppression."""
+"""The engagement policy: eligibility, applicability, suitability, suppression and what stops an action."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class EngagementPolicy:
     """Applies the policies of one decision to treatments.
 
     A permissive rule that stays undecided for a missing value, or ends in an error, removes; such a
-    suppression suppresses. What all treatments of a kind share is asked once. In the control arm
-    ``eligibility_only``, applicability and suitability rules bind only where they are protective.
+    suppression suppresses, and such a ``stop_when`` stops. What all treatments of a kind share is asked
+    once. In the control arm ``eligibility_only``, applicability and suitability rules bind only where
+    they are protective.
     """
 
     def __init__(self, verdicts: Verdicts, arm: str = "") -> None:
@@ -52,7 +53,7 @@ class EngagementPolicy:
         if found is None:
             return None
         verdict = self._verdicts.of(found, action_id, treatment_id)
-        text = _sentence(found, verdict)
+        text = sentence(found, verdict)
         return Removal(stage=found.section, rule=found.rule.name, text=text, condition=found.expression)
 
     def _first(
@@ -61,8 +62,7 @@ class EngagementPolicy:
         for rule in rules:
             if is_lenient and rule.section in _LENIENT and not _is_protective(rule):
                 continue
-            wanted = rule.section != "suppression"
-            if self._verdicts.of(rule, action_id, treatment_id) is not wanted:
+            if self._verdicts.of(rule, action_id, treatment_id) is not rule.wanted:
                 return rule
         return None
 
@@ -74,7 +74,8 @@ def _is_protective(rule: CompiledRule) -> bool:
     return isinstance(rule.rule, Rule) and rule.rule.protective
 
 
-def _sentence(rule: CompiledRule, verdict: Verdict) -> str:
+def sentence(rule: CompiledRule, verdict: Verdict) -> str:
+    """Return the sentence of a rule that did not hold, and what it lacked."""
     text: str = rule.rule.text
     if isinstance(verdict, Missing):
         return f"{text} (missing: {verdict.name})"

@@ -87,7 +87,8 @@ def _worth(ranked: Ranked, prior: float | None, from_prior: bool, currency: str)
         if prior:
             text += f", {propensity / prior:.1f} times the usual {prior:.1%} of this group"
         chance = Reason(code=code, text=text + ".")
-    value, cost = (micros / 1e6 for micros in (candidate.value_micros, candidate.cost_micros))
+    costs = candidate.cost_micros + candidate.extra_cost_micros
+    value, cost = (micros / 1e6 for micros in (candidate.value_micros, costs))
     text = f"Success is worth {value:,.2f} {currency}; the attempt costs {cost:,.2f}."
     return [chance, Reason(code="VALUE", text=text)]
 
@@ -125,6 +126,8 @@ _MOST_TEXTS = 3
 _CODES: Sequence[tuple[str, Collection[str]]] = (
     ("CONTROL_ARM", ("arm",)),
     ("SUPPRESSED", ("suppression",)),
+    ("POINTLESS", ("stop",)),
+    ("CONTACT_POLICY", ("contact",)),
     ("VETOED", ("veto",)),
     ("UNLIKELY_ALL", ("arbitration",)),
     ("NO_CONSENT", ("consent",)),

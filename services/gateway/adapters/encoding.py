@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
 from tact.decision.v1 import decision_service_pb2 as decision_pb
 from tact.log.v1 import decision_record_pb2 as log_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
@@ -15,10 +16,12 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.expressions import Failed, Missing
 from services.engine.playbook.playbook import DO_NOTHING, Playbook
+from services.engine.policy.contact import Contact
 from services.engine.policy.verdicts import Verdict
 from services.engine.trace.reasons import Reason
 from services.gateway.adapters.explanation import explanation
-from services.gateway.adapters.messages import money, record_of, timestamp, value_of
+from services.gateway.adapters.messages import contact_record, money, record_of, timestamp, value_of
+from services.gateway.adapters.sealing import sealed
 from services.gateway.domain.decision import Chosen, Decision
 from services.gateway.domain.knowledge import Features, Profile
 from services.gateway.ports import Encoded
@@ -40,23 +43,30 @@ class ProtoEncoder:
     def encode(self, decision: Decision, record_time: datetime) -> Encoded:
         """Encode the answer and its log record, once with and once without the optional trace."""
         response = response_of(decision)
-        record = log_pb.DecisionRecord(
-            caller=self._caller,
-            request=self.logged_request,
-            response=response,
-            record_time=timestamp(record_time),
-            schema_fingerprint=decision.schema_fingerprint,
-            customer_vector=decision.customer_vector,
-            candidates=self._candidates(decision),
-        )
-        if decision.situation is not None:
-            self._note(record, decision)
-        plain = record.SerializeToString()
+        record = self.begun(decision, response, timestamp(record_time))
+        record.candidates.extend(self.candidates(decision))
+        plain = _written(record)
         if not decision.checked.request.include_explanation:
             return Encoded(response=response, record=plain, without_trace=plain)
         response.explanation.CopyFrom(explanation(decision, self._playbook))
         record.response.explanation.CopyFrom(response.explanation)
-        return Encoded(response=response, record=record.SerializeToString(), without_trace=plain)
+        return Encoded(response=response, record=_written(record), without_trace=plain)
+
+    def begun(
+        self, decision: Decision, response: decision_pb.DecideResponse, record_time: Timestamp
+    ) -> log_pb.DecisionRecord:
+        """Return the log record but for its candidates, an explanation and the digest."""
+        record = log_pb.DecisionRecord(
+            caller=self._caller,
+            request=self.logged_request,
+            response=response,
+            record_time=record_time,
+            schema_fingerprint=decision.schema_fingerprint,
+            customer_vector=decision.customer_vector,
+        )
+        if decision.situation is not None:
+            self._note(record, decision)
+        return record
 
     def response(self, record: bytes) -> decision_pb.DecideResponse:
         """Return the answer that a record holds; raises the ``Fault`` of ``record_of``."""
@@ -88,6 +98,14 @@ class ProtoEncoder:
             record.feature_ages = _vector(features.ages.get(name, math.nan) for name in names)
             record.feature_time.CopyFrom(timestamp(features.as_of))
             record.feature_fingerprint = self._features.served_fingerprint
+        if (ledger := situation.ledger) is not None:
+            record.ledger.contacts.extend(
+                contact_record(contact) for contact in ledger.contacts if contact.release_time is None
+            )
+            for answer in ledger.responses:
+                told = record.ledger.responses.add(kind=answer.kind, response_time=timestamp(answer.time))
+                told.contact.CopyFrom(contact_record(Contact(facts=answer.facts)))
+            record.ledger.SetInParent()
         for (condition, action_id, treatment_id), verdict in sorted(situation.verdicts.borrowed.items()):
             record.withheld.add(
                 condition=condition,
@@ -97,7 +115,8 @@ class ProtoEncoder:
                 missing_name=verdict.name if isinstance(verdict, Missing) else "",
             )
 
-    def _candidates(self, decision: Decision) -> Iterator[log_pb.CandidateRecord]:
+    def candidates(self, decision: Decision) -> Iterator[log_pb.CandidateRecord]:
+        """Yield the record of each candidate, then that of doing nothing."""
         features = None if decision.situation is None else decision.situation.features
         seen: set[str] = set()
         for fate in decision.fates:
@@ -127,6 +146,10 @@ class ProtoEncoder:
     def _row(self, features: Features, action_id: str) -> bytes:
         served = features.candidates.get(action_id, {})
         return _vector(served.get(name, math.nan) for name in self._features.candidate_names)
+
+
+def _written(record: log_pb.DecisionRecord) -> bytes:
+    return sealed(record.SerializeToString(deterministic=True))
 
 
 def response_of(decision: Decision) -> decision_pb.DecideResponse:
@@ -180,6 +203,7 @@ def _action(decision: Decision, rank: int, chosen: Chosen) -> decision_pb.Ranked
         content=dict(fate.content),
         recipient=decision_pb.Recipient.Value(f"RECIPIENT_{fate.recipient.upper()}"),
         bundle=chosen.bundle,
+        claim_by_time=None if chosen.offer.claim_by is None else timestamp(chosen.offer.claim_by),
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from datetime import timedelta
 
 from tact.decision.v1 import decision_service_pb2 as pb
 
-from services.engine.playbook.expressions import KNOWN, Expression
+from services.engine.playbook.expressions import KNOWN
 from services.engine.playbook.playbook import DO_NOTHING, Playbook
 from services.gateway.adapters.messages import money, timestamp, value_of
 from services.gateway.domain import answer
@@ -73,11 +73,12 @@ def _trace(decision: Decision, fate: Fate, playbook: Playbook) -> pb.CandidateTr
     )
     if situation is not None:
         if removal is not None:
-            trace.reads.extend(_reads(removal.condition, fate, situation, decision, playbook))
+            reads = removal.condition.reads if removal.condition else ()
+            trace.reads.extend(_reads(reads, fate, situation, decision, playbook))
         for factor in fate.factors:
             if factor.matters:
-                reads = _reads(factor.condition, fate, situation, decision, playbook)
-                trace.factors.append(_factor(factor, reads))
+                read = _reads(factor.reads, fate, situation, decision, playbook)
+                trace.factors.append(_factor(factor, read))
     if fate.place is not None:
         trace.not_before_time.CopyFrom(timestamp(fate.place.not_before))
         trace.moved_by.extend(fate.place.moved_by)
@@ -91,13 +92,11 @@ def _factor(factor: Factor, reads: Iterator[pb.ValueTrace]) -> pb.FactorTrace:
 
 
 def _reads(
-    condition: Expression | None, fate: Fate, situation: Situation, decision: Decision, playbook: Playbook
+    reads: Collection[str], fate: Fate, situation: Situation, decision: Decision, playbook: Playbook
 ) -> Iterator[pb.ValueTrace]:
-    """Tell what a condition read; a borrowed value is withheld."""
-    if condition is None:
-        return
+    """Tell what was read; a borrowed value is withheld."""
     values, origins = situation.verdicts.values_of(*fate.key), situation.profile.origins
-    for name in sorted({name.removeprefix(KNOWN) for name in condition.reads}):
+    for name in sorted({name.removeprefix(KNOWN) for name in reads}):
         if name in playbook.borrowed:
             yield pb.ValueTrace(name=name, withheld=True)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from google.protobuf.message import DecodeError
@@ -15,6 +16,7 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 from services.chassis.faults import Fault, FaultKind
 from services.engine.instants import microseconds
 from services.engine.policy.consent import Permission
+from services.engine.policy.contact import Contact, Facts
 from services.gateway.domain.knowledge import Origin
 
 _MICROS = 1_000_000
@@ -66,6 +68,37 @@ def value_of(raw: object) -> Value:
 def money(micros: int, currency: str) -> decision_pb.Money:
     """Return an amount."""
     return decision_pb.Money(micros=micros, currency=currency)
+
+
+def contact_record(contact: Contact) -> log_pb.ContactRecord:
+    """Write a contact as the log keeps it."""
+    return log_pb.ContactRecord(
+        **asdict(contact.facts),
+        reserve_time=_stamp(contact.reserve_time),
+        expire_time=_stamp(contact.expire_time),
+        consume_time=_stamp(contact.consume_time),
+    )
+
+
+def contact_of(record: log_pb.ContactRecord) -> Contact:
+    """Read a contact as the log keeps it."""
+    return Contact(
+        facts=Facts(
+            action_id=record.action_id,
+            treatment_id=record.treatment_id,
+            group=record.group,
+            channel=record.channel,
+            purpose=record.purpose,
+            action_class=record.action_class,
+        ),
+        reserve_time=record.reserve_time.ToDatetime(UTC) if record.HasField("reserve_time") else None,
+        expire_time=record.expire_time.ToDatetime(UTC) if record.HasField("expire_time") else None,
+        consume_time=record.consume_time.ToDatetime(UTC) if record.HasField("consume_time") else None,
+    )
+
+
+def _stamp(moment: datetime | None) -> Timestamp | None:
+    return None if moment is None else timestamp(moment)
 
 
 def permission(consent: profile_pb.Consent) -> Permission:

@@ -14,11 +14,13 @@ from tact.log.v1 import decision_record_pb2 as log_pb
 from services.engine.playbook import values
 from services.engine.playbook.expressions import Failed, Missing
 from services.engine.playbook.playbook import Playbook
+from services.engine.policy.contact import Ledger, Response
 from services.engine.policy.verdicts import Asked, Verdict
 from services.gateway.adapters.encoding import response_of
 from services.gateway.adapters.explanation import explain
-from services.gateway.adapters.messages import origin, permission, plain, record_of, timestamp
+from services.gateway.adapters.messages import contact_of, origin, permission, plain, record_of, timestamp
 from services.gateway.adapters.requests import decision_request
+from services.gateway.domain.claiming import Delivery
 from services.gateway.domain.contributions import Contribution
 from services.gateway.domain.decision import Decision
 from services.gateway.domain.knowledge import (
@@ -34,27 +36,21 @@ from services.gateway.domain.making import Edition
 from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.domain.remaking import Recorded, RecordedCandidate
 from services.gateway.domain.scoring import Scored
-from services.gateway.ports import Shown
+from services.gateway.ports import NotRemade, Shown
 
 _CANDIDATES_IN_A_ROW: Final = 100
 
 
-class ProtoStory:
-    """Implements ``Story`` on one record."""
+class ProtoRecollection:
+    """Implements ``Recollection`` on one record."""
 
-    def __init__(self, record: bytes) -> None:
-        self._record = record_of(record)
-        self._told = pb.ExplainDecisionResponse(request=self._record.request, response=self._record.response)
+    def __init__(self, record: log_pb.DecisionRecord) -> None:
+        self._record = record
 
     @property
     def playbook_version(self) -> str:
         """Return the version that the decision was made by."""
         return self._record.response.playbook_version
-
-    @property
-    def is_explained(self) -> bool:
-        """Tell whether the record holds the explanation already."""
-        return self._record.response.HasField("explanation")
 
     @property
     def shown(self) -> Shown | None:
@@ -73,9 +69,25 @@ class ProtoStory:
             },
         )
 
-    def recorded(self, edition: Edition) -> Generator[None, None, Recorded | None]:
+    def recorded(self, edition: Edition) -> Generator[None, None, Recorded]:
         """Return what the decision rested on."""
-        return recalling(self._record, edition)
+        try:
+            return (yield from recalling(self._record, edition))
+        except (KeyError, ValueError, OverflowError) as error:
+            raise NotRemade(f"the record says something that cannot be: {error}") from None
+
+
+class ProtoStory(ProtoRecollection):
+    """Implements ``Story``."""
+
+    def __init__(self, record: bytes) -> None:
+        super().__init__(record_of(record))
+        self._told = pb.ExplainDecisionResponse(request=self._record.request, response=self._record.response)
+
+    @property
+    def is_explained(self) -> bool:
+        """Tell whether the record holds the explanation already."""
+        return self._record.response.HasField("explanation")
 
     def is_told_by(self, decision: Decision) -> bool:
         """Tell whether a decision is answered as the one on record was."""
@@ -108,14 +120,16 @@ class ProtoStory:
         return self._told
 
 
-def recalling(record: log_pb.DecisionRecord, edition: Edition) -> Generator[None, None, Recorded | None]:
-    """Return what a decision rested on, None where its features are not laid out as the edition's.
+def recalling(record: log_pb.DecisionRecord, edition: Edition) -> Generator[None, None, Recorded]:
+    """Return what a decision rested on; at each yield, other work may have its turn.
 
-    At each yield, other work may have its turn.
+    Raises:
+        NotRemade: its features are not laid out as the edition's.
     """
     layout = edition.feature_set.served_fingerprint
     if record.HasField("feature_time") and record.feature_fingerprint != layout:
-        return None
+        text = f"the features on record are of layout {record.feature_fingerprint}, here they are of {layout}"
+        raise NotRemade(text)
     candidates: dict[tuple[str, str], RecordedCandidate] = {}
     rows: dict[str, Mapping[str, float]] = {}
     names = edition.feature_set.candidate_names
@@ -131,6 +145,7 @@ def recalling(record: log_pb.DecisionRecord, edition: Edition) -> Generator[None
         decision_time=response.decision_time.ToDatetime(UTC),
         profile=_profile(record, edition.playbook),
         features=_features(record, rows, edition),
+        ledger=_ledger(record),
         withheld=dict(map(_withheld, record.withheld)),
         candidates=candidates,
         scored=_scored(record),
@@ -171,6 +186,40 @@ def _features(
         customer=_named(names, record.feature_vector),
         ages=_named(names, record.feature_ages),
         candidates=rows,
+    )
+
+
+def _ledger(record: log_pb.DecisionRecord) -> Ledger | None:
+    if not record.HasField("ledger"):
+        return None
+    return Ledger(
+        contacts=[contact_of(contact) for contact in record.ledger.contacts],
+        responses=[
+            Response(
+                facts=contact_of(told.contact).facts,
+                kind=told.kind,
+                time=told.response_time.ToDatetime(UTC),
+            )
+            for told in record.ledger.responses
+        ],
+    )
+
+
+def delivery_of(record: bytes, rank: int) -> Delivery | None:
+    """Find one ranked action in a log record; None where the record has no such rank."""
+    logged = record_of(record)
+    response = logged.response
+    if rank > len(response.actions):
+        return None
+    action = response.actions[rank - 1]
+    return Delivery(
+        request=decision_request(logged.request, logged.caller, response.request_id),
+        customer_id=response.customer_id,
+        action_id=action.action_id,
+        treatment_id=action.treatment_id,
+        not_before=action.not_before_time.ToDatetime(UTC),
+        expires=action.expire_time.ToDatetime(UTC) if action.HasField("expire_time") else None,
+        withheld=dict(map(_withheld, logged.withheld)),
     )
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from services.chassis.sqlite import Database, StoreUnavailable, WriteQueueFull, parsing
+from services.chassis.sqlite import Database, StoreUnavailable, Write, WriteQueueFull, parsing
 from services.engine.instants import instant, microseconds
+from services.gateway.adapters import sqlite_ledger
+from services.gateway.adapters.ledger_rows import offers_text, reservations
+from services.gateway.adapters.log_rows import model_of, model_text, outcome_of, settlement
 from services.gateway.domain.knowledge import Model
-from services.gateway.domain.outcomes import OutcomeReport, Verdict, settle
+from services.gateway.domain.ledger import Claim, Reading, Standing
+from services.gateway.domain.outcomes import OutcomeReport, Settled
 from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
 
+T = TypeVar("T")
 _INSERT: Final = {
-    True: "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    True: "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     False: "INSERT INTO dry_run_decisions VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 }
 _SELECT: Final = {
@@ -26,31 +31,32 @@ _SELECT: Final = {
 # A batch goes in and comes out as one JSON value: with a step for each outcome the writer thread would
 # have to win the interpreter's lock back from the event loop once an outcome.
 _KNOWN_OUTCOMES: Final = """
-    SELECT json_group_array(json_array(outcome_id, decision_id, rank, kind, outcome_time, measures))
+    SELECT json_group_array(json_array(
+        outcome_id, decision_id, rank, kind, outcome_time, measures, instead_action_id, actor_id))
     FROM outcomes WHERE outcome_id IN (SELECT value FROM json_each(?))
 """
-_ACTIONS: Final = """
-    SELECT json_group_array(json_array(decision_id, actions))
+_ANSWERED: Final = """
+    SELECT json_group_array(json_array(decision_id, customer_id, actions, offers))
     FROM decisions WHERE decision_id IN (SELECT value FROM json_each(?))
 """
-_INSERT_OUTCOMES: Final = """
-    INSERT INTO outcomes
-    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-           json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[6]'),
-           json_extract(value, '$[5]')
-    FROM json_each(?)
+_CONTACTED: Final = """
+    SELECT json_group_array(json_array(decision_id, rank, reserve_time, expire_time, consume_time,
+        release_time, claim_id, claim_time, claim_code, claim_text))
+    FROM contacts WHERE decision_id IN (SELECT value FROM json_each(?))
 """
-_OUTCOMES: Final = """
-    SELECT outcome_id, decision_id, rank, kind, outcome_time, measures
-    FROM outcomes WHERE decision_id = ? ORDER BY outcome_time, outcome_id LIMIT ?
-"""
+_OUTCOME: Final = "outcome_id, decision_id, rank, kind, outcome_time, measures, instead_action_id, actor_id"
+_INSERT_OUTCOMES: Final = f"""
+    INSERT INTO outcomes ({_OUTCOME}, record_time, customer_id)
+    SELECT {", ".join(f"json_extract(value, '$[{column}]')" for column in range(10))} FROM json_each(?)
+"""  # noqa: S608 - of column names only
+_OUTCOMES: Final = f"""
+    SELECT {_OUTCOME} FROM outcomes WHERE decision_id = ? ORDER BY outcome_time, outcome_id LIMIT ?
+"""  # noqa: S608 - of column names only
 _KEEP_MODEL: Final = """
     INSERT INTO last_model VALUES (1, ?) ON CONFLICT DO UPDATE SET description = excluded.description
 """
 _TRACE_FREE_FROM: Final = 0.5
 """The share of a full queue from which records go without their optional trace."""
-
-_Row = tuple[str, str, int, str, int, str]
 
 
 class SqliteLog:
@@ -59,12 +65,10 @@ class SqliteLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, decision_id: str, live: bool) -> Logged | None:
+    async def find(self, decision_id: str, live: bool) -> Logged | None:
         """Return a decision on record."""
-        try:
+        with _reading("the decision log"):
             return self._find(self._database.read, decision_id, live)
-        except (StoreUnavailable, sqlite3.Error) as error:
-            raise NotLogged(f"the decision log cannot be read: {error}") from error
 
     async def append(self, entry: LogEntry) -> Logged | None:
         """Write a decision, or return the one that stands under its id."""
@@ -72,55 +76,59 @@ class SqliteLog:
         record = entry.without_trace if crowded else entry.record
 
         def write(connection: sqlite3.Connection) -> Logged | None:
-            inserted = connection.execute(
-                _INSERT[entry.live],
-                (
-                    entry.decision_id,
-                    entry.customer_id,
-                    entry.fingerprint,
-                    microseconds(entry.record_time),
-                    entry.actions,
-                    record,
-                ),
-            )
-            return None if inserted.rowcount else self._find(connection, entry.decision_id, entry.live)
+            row = [entry.decision_id, entry.customer_id, entry.fingerprint, microseconds(entry.record_time)]
+            row += [len(entry.offers), record, *([offers_text(entry.offers)] if entry.live else [])]
+            if not connection.execute(_INSERT[entry.live], row).rowcount:
+                return self._find(connection, entry.decision_id, entry.live)
+            if entry.reserves:
+                sqlite_ledger.advance(connection, entry.versions)
+                sqlite_ledger.put(
+                    connection,
+                    reservations(entry.decision_id, entry.customer_id, entry.offers, entry.record_time),
+                )
+            return None
 
-        try:
-            return await self._database.write(write, durable=False)
-        except WriteQueueFull:
-            raise LogFull from None
-        except (StoreUnavailable, sqlite3.Error) as error:
-            raise NotLogged(f"the decision log cannot be written: {error}") from error
+        return await self._write(write, "the decision log", durable=entry.reserves)
 
-    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> list[Verdict]:
+    async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
+        """Read what members share."""
+        with _reading("the contact ledger"), parsing(self._database.path):
+            return sqlite_ledger.read(self._database.read, members, microseconds(since))
+
+    async def standing(self, decision_id: str, rank: int) -> Standing | None:
+        """Return what the ledger holds of one ranked action."""
+        with _reading("the contact ledger"), parsing(self._database.path):
+            return sqlite_ledger.standing(self._database.read, decision_id, rank)
+
+    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+        """Write the first verdict on a claim, or return the one that stands."""
+
+        def write(connection: sqlite3.Connection) -> Claim:
+            return sqlite_ledger.claim(connection, decision_id, rank, claim, versions)
+
+        return await self._write(write, "the contact ledger")
+
+    async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> Settled:
         """Write outcomes durably and answer each."""
-        try:
-            return await self._database.write(lambda connection: self._record(connection, outcomes, now))
-        except WriteQueueFull:
-            raise LogFull from None
-        except (StoreUnavailable, sqlite3.Error) as error:
-            raise NotLogged(str(error)) from error
+        return await self._write(lambda connection: self._record(connection, outcomes, now), "outcomes")
 
-    def outcomes_of(self, decision_id: str) -> list[OutcomeReport]:
+    async def outcomes_of(self, decision_id: str) -> list[OutcomeReport]:
         """Return the first outcomes of a decision."""
-        try:
+        with _reading("outcomes"), parsing(self._database.path):
             rows = self._database.read.execute(_OUTCOMES, (decision_id, MOST_OUTCOMES_TOLD)).fetchall()
-            with parsing(self._database.path):
-                return [_report(row) for row in rows]
-        except (StoreUnavailable, sqlite3.Error) as error:
-            raise NotLogged(f"outcomes cannot be read: {error}") from error
+            return [outcome_of(row) for row in rows]
 
-    def last_model(self) -> Model | None:
+    async def last_model(self) -> Model | None:
         """Return the model that was kept last."""
         try:
             row = self._database.read.execute("SELECT description FROM last_model").fetchone()
-            return None if row is None else _model(row[0])
+            return None if row is None else model_of(row[0])
         except (StoreUnavailable, sqlite3.Error, ValueError, TypeError, KeyError):
             return None
 
     async def keep_model(self, model: Model) -> None:
         """Remember a model; failing to is of no consequence."""
-        text = json.dumps(asdict(model))
+        text = model_text(model)
         try:
             await self._database.write(
                 lambda connection: connection.execute(_KEEP_MODEL, (text,)).rowcount, durable=False
@@ -135,50 +143,36 @@ class SqliteLog:
         with parsing(self._database.path):
             return Logged(fingerprint=row[0], record_time=instant(row[1]), record=row[2])
 
+    async def _write(self, write: Write[T], what: str, *, durable: bool = True) -> T:
+        try:
+            return await self._database.write(write, durable=durable)
+        except WriteQueueFull:
+            raise LogFull from None
+        except (StoreUnavailable, sqlite3.Error) as error:
+            raise NotLogged(f"{what} cannot be written: {error}") from error
+
     def _record(
         self, connection: sqlite3.Connection, reports: Sequence[OutcomeReport], now: datetime
-    ) -> list[Verdict]:
+    ) -> Settled:
         ids, decisions = {report.outcome_id for report in reports}, {report.decision_id for report in reports}
         rows = _rows(connection, _KNOWN_OUTCOMES, ids)
-        with parsing(self._database.path):
-            known = {row[0]: _report(row) for row in rows}
-        verdicts, fresh = settle(reports, known, dict(_rows(connection, _ACTIONS, decisions)))
-        if fresh:
-            rows = [(*_row(report), microseconds(now)) for report in fresh]
-            connection.execute(_INSERT_OUTCOMES, (json.dumps(rows, ensure_ascii=False),))
-        return verdicts
+        answers, contacts = (_rows(connection, query, decisions) for query in (_ANSWERED, _CONTACTED))
+        done = settlement(self._database.path.name, reports, rows, answers, contacts, now)
+        if done.outcomes:
+            connection.execute(_INSERT_OUTCOMES, (json.dumps(done.outcomes, ensure_ascii=False),))
+            sqlite_ledger.put(connection, done.contacts)
+            sqlite_ledger.move(connection, done.owners)
+        return done.settled
 
 
-def _model(description: str) -> Model:
-    kept = json.loads(description)
-    layout = tuple((name, digest, candidate) for name, digest, candidate in kept.pop("layout"))
-    return Model(layout=layout, **kept)
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (StoreUnavailable, sqlite3.Error) as error:
+        raise NotLogged(f"{what} cannot be read: {error}") from error
 
 
 def _rows(connection: sqlite3.Connection, statement: str, asked: Iterable[str]) -> list[Any]:
     found: list[Any] = json.loads(connection.execute(statement, (json.dumps(list(asked)),)).fetchone()[0])
     return found
-
-
-def _row(report: OutcomeReport) -> _Row:
-    return (
-        report.outcome_id,
-        report.decision_id,
-        report.rank,
-        report.kind,
-        microseconds(report.outcome_time),
-        # As a text, so that SQLite leaves its numbers alone.
-        json.dumps(dict(report.measures)),
-    )
-
-
-def _report(row: _Row) -> OutcomeReport:
-    outcome_id, decision_id, rank, kind, outcome_time, measures = row
-    return OutcomeReport(
-        outcome_id=outcome_id,
-        decision_id=decision_id,
-        rank=rank,
-        kind=kind,
-        outcome_time=instant(outcome_time),
-        measures=json.loads(measures),
-    )

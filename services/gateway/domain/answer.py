@@ -5,21 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from services.engine import instants
 from services.engine.arbitration.candidates import Candidate, preferred
 from services.engine.arbitration.draw import draw_of
 from services.engine.arbitration.nearest import NearestChange, nearest_change
 from services.engine.arbitration.slate import Ranked, Slate, slate
+from services.engine.playbook.formulas import FEATURE
 from services.engine.playbook.playbook import Playbook
-from services.engine.playbook.schema.policies import Lever, Weight
-from services.engine.policy import consent
+from services.engine.playbook.schema.policies import Lever, Promise, Weight
+from services.engine.policy import consent, promises
+from services.engine.policy.contact import is_counted
 from services.engine.policy.engagement import Removal
+from services.engine.policy.place import Place
 from services.engine.trace import reasons
 from services.engine.trace.reasons import Reason
 from services.gateway.domain.decision import Chosen, Conclusion, Decision, Factor, Fate
 from services.gateway.domain.funnel import concerning
 from services.gateway.domain.knowledge import Cause, Degradation, ServedBy, Source
+from services.gateway.domain.ledger import Offer
 from services.gateway.domain.request import Checked
 from services.gateway.domain.situation import Situation
 
@@ -44,7 +49,7 @@ def assign(
         if fate.removal is not None:
             continue
         fate.propensity = propensity(fate)
-        fate.factors = tuple(_factors(playbook, fate, situation))
+        fate.factors = tuple(_factors(playbook, fate, situation, checked))
         fate.removal = _improbable(playbook, fate) or _vetoed(fate, situation)
         if fate.removal is None and fate.place is not None:
             fate.candidate = _candidate(playbook, fate, situation, checked)
@@ -71,7 +76,7 @@ def conclude(
     for rank, ranked in enumerate(chosen.ranked, start=1):
         fate = owners[ranked.candidate.place]
         fate.rank = rank
-        actions.append(_chosen(playbook, fate, ranked, situation, from_prior))
+        actions.append(_chosen(playbook, fate, ranked, situation, checked, from_prior))
     return Conclusion(
         actions=actions,
         reasons=[] if actions else _silence(playbook, fates, chosen, situation),
@@ -114,7 +119,7 @@ def _vetoed(fate: Fate, situation: Situation) -> Removal | None:
     return None
 
 
-def _factors(playbook: Playbook, fate: Fate, situation: Situation) -> Iterator[Factor]:
+def _factors(playbook: Playbook, fate: Fate, situation: Situation, checked: Checked) -> Iterator[Factor]:
     for rule in concerning(playbook, fate).others:
         statement = rule.rule
         if isinstance(statement, Weight) and situation.verdicts.of(rule, *fate.key) is True:
@@ -123,8 +128,10 @@ def _factors(playbook: Playbook, fate: Fate, situation: Situation) -> Iterator[F
                 name=statement.name,
                 text=statement.text,
                 amount=statement.factor,
-                condition=rule.expression,
+                reads=rule.expression.reads if rule.expression else frozenset(),
             )
+        elif isinstance(statement, Promise):
+            yield from _promised(statement, situation, checked.decision_time)
         elif isinstance(statement, Lever):
             yield Factor(kind="lever", name=statement.name, text=statement.text, amount=statement.factor)
     for name, expected in fate.action.measures.items():
@@ -133,6 +140,23 @@ def _factors(playbook: Playbook, fate: Fate, situation: Situation) -> Iterator[F
             text = f"Expected {name} of {expected:g}, each worth {measure.worth / _MICROS:,.2f}."
             amount = round(expected * measure.worth) / _MICROS
             yield Factor(kind="measure", name=name, text=text, amount=amount)
+    for cost, count in situation.contacts.costs(concerning(playbook, fate), fate.facts):
+        text = f"{cost.text} ({count} before, each for {cost.amount / _MICROS:,.2f} {playbook.head.currency})"
+        yield Factor(kind="repeat_cost", name=cost.name, text=text, amount=-cost.amount * count / _MICROS)
+
+
+def _promised(promise: Promise, situation: Situation, at: datetime) -> Iterator[Factor]:
+    """Tell what an open promise raises; what was read earlier has been waiting on since."""
+    name, features = FEATURE + promise.feature, situation.features
+    if features is not None and (waiting := situation.values.get(name)) is not None:
+        age = waiting + (at - features.as_of).total_seconds()
+        yield Factor(
+            kind="promise",
+            name=promise.name,
+            text=f"{promise.text} ({promises.standing(promise, age)})",
+            amount=promises.factor(promise, age),
+            reads=frozenset({name}),
+        )
 
 
 def _candidate(playbook: Playbook, fate: Fate, situation: Situation, checked: Checked) -> Candidate:
@@ -148,10 +172,15 @@ def _candidate(playbook: Playbook, fate: Fate, situation: Situation, checked: Ch
         propensity=fate.propensity,
         value_micros=fate.action.value,
         cost_micros=fate.treatment.cost,
+        extra_cost_micros=sum(
+            rule.amount * count
+            for rule, count in situation.contacts.costs(concerning(playbook, fate), fate.facts)
+        ),
+        slots=situation.contacts.slots(concerning(playbook, fate), fate.facts),
         measures_micros=sum(
             round(expected * measures[name].worth) for name, expected in fate.action.measures.items()
         ),
-        weight=_product(fate, "weight"),
+        weight=_product(fate, "weight", "promise"),
         lever=_product(fate, "lever"),
         consented=consent.is_granted(permissions, fate.action.purpose, fate.treatment.channel, at),
         urgent=fate.action.urgent,
@@ -160,12 +189,19 @@ def _candidate(playbook: Playbook, fate: Fate, situation: Situation, checked: Ch
     )
 
 
-def _product(fate: Fate, kind: str) -> float:
-    """Multiply the factors of a kind; bounded, so that worth stays finite."""
-    return min(math.prod(factor.amount for factor in fate.factors if factor.kind == kind), _LARGEST_FACTOR)
+def _product(fate: Fate, *kinds: str) -> float:
+    """Multiply the factors of these kinds; bounded, so that worth stays finite."""
+    return min(math.prod(factor.amount for factor in fate.factors if factor.kind in kinds), _LARGEST_FACTOR)
 
 
-def _chosen(playbook: Playbook, fate: Fate, ranked: Ranked, situation: Situation, from_prior: bool) -> Chosen:
+def _chosen(
+    playbook: Playbook,
+    fate: Fate,
+    ranked: Ranked,
+    situation: Situation,
+    checked: Checked,
+    from_prior: bool,
+) -> Chosen:
     if fate.place is None:
         raise ValueError("only what has a place is ranked")
     return Chosen(
@@ -181,14 +217,25 @@ def _chosen(playbook: Playbook, fate: Fate, ranked: Ranked, situation: Situation
             prior=fate.prior,
             from_prior=from_prior,
             currency=playbook.head.currency,
-            factors=[
-                (f.kind, f.text) for f in fate.factors if f.amount != (0.0 if f.kind == "measure" else 1.0)
-            ],
+            factors=[(factor.kind, factor.text) for factor in fate.factors if factor.matters],
             moved_by=[_name_of_mover(playbook, name) for name in fate.place.moved_by],
             bundle=playbook.catalogue.bundles[ranked.bundle].text if ranked.bundle else "",
             arm="" if fate.needs_no_consent else situation.arm,
         ),
+        offer=Offer(
+            facts=fate.facts,
+            is_inbound=playbook.head.channels[fate.treatment.channel].inbound,
+            claim_by=_claim_by(playbook, fate, fate.place) if checked.request.live else None,
+        ),
     )
+
+
+def _claim_by(playbook: Playbook, fate: Fate, where: Place) -> datetime | None:
+    """Return when the reservation of a treatment ends, None where nothing counts it."""
+    if not is_counted(playbook.rules, concerning(playbook, fate), fate.facts):
+        return None
+    latest = where.not_before + playbook.policies.claim_within
+    return latest if where.expires is None else min(latest, where.expires)
 
 
 def _name_of_mover(playbook: Playbook, name: str) -> str:

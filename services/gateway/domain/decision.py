@@ -8,31 +8,36 @@ from datetime import timedelta
 from typing import Literal
 
 from services.engine.arbitration.candidates import Candidate
-from services.engine.playbook.expressions import Expression
 from services.engine.playbook.playbook import DO_NOTHING
 from services.engine.playbook.schema.catalogue import Action, Treatment
+from services.engine.policy.contact import Facts, facts_of
 from services.engine.policy.engagement import Removal
 from services.engine.policy.place import Place
 from services.engine.trace.reasons import Reason
 from services.gateway.domain.knowledge import Degradation, ServedBy
+from services.gateway.domain.ledger import Offer
 from services.gateway.domain.request import Checked
 from services.gateway.domain.situation import Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factor:
-    """One factor of a candidate's worth; ``amount`` of a measure is what it adds, in currency units."""
+    """One factor of a candidate's worth.
 
-    kind: Literal["weight", "lever", "measure"]
+    ``amount`` of a measure or a repeat cost is what it adds, in currency units; ``reads`` are the variables
+    that made it so.
+    """
+
+    kind: Literal["weight", "lever", "measure", "promise", "repeat_cost"]
     name: str
     text: str
     amount: float
-    condition: Expression | None = None
+    reads: frozenset[str] = frozenset()
 
     @property
     def matters(self) -> bool:
         """Tell whether it changes anything."""
-        return self.amount != (0.0 if self.kind == "measure" else 1.0)
+        return self.amount != (0.0 if self.kind in ("measure", "repeat_cost") else 1.0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,10 +70,18 @@ class Fate:
         """Return the ids of action and treatment."""
         return self.action_id, self.treatment_id
 
+    @property
+    def facts(self) -> Facts:
+        """Return what the contact policy asks of it."""
+        return facts_of(self.action_id, self.action, self.treatment_id, self.treatment)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """One ranked action; ``bundle`` is the one that it came with, empty where it came for itself."""
+    """One ranked action; ``bundle`` is the one that it came with, empty where it came for itself.
+
+    ``offer`` is what the ledger has to know of it.
+    """
 
     fate: Fate
     candidate: Candidate
@@ -77,6 +90,7 @@ class Chosen:
     selection_probability: float
     bundle: str
     reasons: Sequence[Reason]
+    offer: Offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

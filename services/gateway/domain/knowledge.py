@@ -76,13 +76,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is on file; ``permissions`` by (purpose, channel), ``origins`` by attribute."""
+    """What is on file; ``permissions`` by (purpose, channel), ``origins`` by attribute.
+
+    ``members`` are the ids that were merged into this customer, their own included.
+    """
 
     found: bool = True
     customer_id: str = ""
     attributes: Mapping[str, Value] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     permissions: Mapping[tuple[str, str], Permission] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            object.__setattr__(self, "members", (self.customer_id,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

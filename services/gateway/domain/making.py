@@ -26,7 +26,7 @@ class Edition(NamedTuple):
 def narrow(
     edition: Edition, fates: Sequence[Fate], situation: Situation, checked: Checked, watch: Stopwatch
 ) -> None:
-    """Remove what policies, consent, place and content do not leave.
+    """Remove what policies, consent, caps, place and content do not leave.
 
     Each treatment is judged by itself, so some now and the others later come to the same.
     """
@@ -34,8 +34,16 @@ def narrow(
         funnel.apply_engagement_policy(edition.playbook, fates, situation)
     with watch.stage("consent"):
         funnel.apply_consent(fates, situation, checked)
+    with watch.stage("contact"):
+        funnel.apply_contact_policy(edition.playbook, fates, situation)
     with watch.stage("place"):
         funnel.apply_place(edition.playbook, fates, situation, checked)
+
+
+def withhold(edition: Edition, fates: Sequence[Fate], situation: Situation, watch: Stopwatch) -> None:
+    """Remove what waits for something else that is left; this needs all treatments at once."""
+    with watch.stage("contact"):
+        funnel.apply_precedence(edition.playbook, fates, situation)
 
 
 def concluded(

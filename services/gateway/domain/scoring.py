@@ -24,6 +24,13 @@ class Scored:
     customer_vector: bytes = b""
 
 
+def level(*, has_features: bool, is_stale: bool, knows_model: bool) -> ServedBy:
+    """Return the best level for what is known: the model with features, else base rates, else rules."""
+    if has_features:
+        return ServedBy.LAST_GOOD_FEATURES if is_stale else ServedBy.MODEL
+    return ServedBy.PRIORS if knows_model else ServedBy.RULES
+
+
 def verify_layout(model: Model, features: FeatureSet, declared: Mapping[str, str]) -> None:
     """Check that every column of the model means what this playbook means.
 

@@ -14,6 +14,7 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook import values
 from services.engine.playbook.playbook import Playbook
 from services.engine.policy import consent
+from services.engine.policy.contact import ContactPolicy, Ledger
 from services.engine.policy.verdicts import Asked, Verdict, Verdicts
 from services.engine.policy.zones import Zones, zones_of_country
 from services.gateway.domain.knowledge import Features, Profile
@@ -25,7 +26,8 @@ class Situation:
     """A customer at a moment: what lacks a consent is missing.
 
     ``computed`` holds the profile and context features, ``values`` all variables of the decision;
-    ``actor_zones`` is where the recipient of advice is.
+    ``actor_zones`` is where the recipient of advice is. ``ledger`` is None where the playbook has no
+    contact policy.
     """
 
     profile: Profile
@@ -37,6 +39,8 @@ class Situation:
     actor_zones: Zones
     arm: str
     arm_share: float
+    ledger: Ledger | None
+    contacts: ContactPolicy
 
 
 def assess(
@@ -45,6 +49,7 @@ def assess(
     checked: Checked,
     profile: Profile,
     features: Features | None,
+    ledger: Ledger | None = None,
     withheld: Mapping[Asked, Verdict] | None = None,
 ) -> Situation:
     """Put together what policies may see; ``withheld`` are verdicts on record, as in a replay."""
@@ -71,6 +76,8 @@ def assess(
         actor_zones=_actor_zones(playbook, checked) if actor else zones,
         arm=arm,
         arm_share=share,
+        ledger=ledger,
+        contacts=ContactPolicy(ledger or Ledger(), home_of(profile.attributes, playbook).zones, at),
     )
 
 
@@ -78,9 +85,17 @@ def zones_of(checked: Checked, attributes: Mapping[str, values.Value], playbook:
     """Return where the customer's day is told: request, else profile, else country, else playbook."""
     if checked.zone is not None:
         return Zones(zones=(checked.zone,), source="request")
+    return home_of(attributes, playbook, checked.request.context.country)
+
+
+def home_of(attributes: Mapping[str, values.Value], playbook: Playbook, country: str = "") -> Zones:
+    """Return where the customer lives by profile, else by country, else by playbook.
+
+    Without a ``country`` it is that on file.
+    """
     if (zone := instants.time_zone(_on_file("time_zone", attributes, playbook))) is not None:
         return Zones(zones=(zone,), source="profile")
-    country = checked.request.context.country or _on_file("country", attributes, playbook)
+    country = country or _on_file("country", attributes, playbook)
     if country and (zones := zones_of_country(country)):
         return Zones(zones=zones, source="country")
     return Zones(zones=(instants.zone(playbook.head.time_zone),), source="playbook")

@@ -24,6 +24,7 @@ from services.scoring.ports import ModelReference, RegistryUnavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 T = TypeVar("T")
 
@@ -63,7 +64,17 @@ class MlflowRegistry:
 
     async def champion(self) -> ModelReference | None:
         """Return the version behind the alias, None where there is none."""
-        return await self._run(self._champion)
+        return await self._run(
+            lambda: self._find(
+                lambda client: client.get_model_version_by_alias(self._model_name, self._alias)
+            )
+        )
+
+    async def version(self, version: str) -> ModelReference | None:
+        """Return a version of the model, whatever its alias; None where there is none."""
+        return await self._run(
+            lambda: self._find(lambda client: client.get_model_version(self._model_name, version))
+        )
 
     async def fetch(self, reference: ModelReference) -> Mapping[str, bytes]:
         """Read the bundle's files from the version's artifacts."""
@@ -79,7 +90,7 @@ class MlflowRegistry:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, blocking)
 
-    def _champion(self) -> ModelReference | None:
+    def _find(self, ask: Callable[[MlflowClient], ModelVersion]) -> ModelReference | None:
         if self._uri.startswith(_SQLITE) and not self._is_in_sqlite():
             if self._client is not None:
                 raise FileNotFoundError(f"{self._model_name} is no longer in {self._uri}")
@@ -88,7 +99,7 @@ class MlflowRegistry:
         from mlflow.exceptions import MlflowException
 
         try:
-            found = client.get_model_version_by_alias(self._model_name, self._alias)
+            found = ask(client)
         except MlflowException as error:
             if error.error_code in _ABSENT:
                 return None

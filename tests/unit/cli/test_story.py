@@ -166,7 +166,7 @@ LINES = """\
         x 1.5 weight loyal: Loyal ones first.
           profile.tier = gold (from crm, 3 days old)
           feature.orders = 6 (1 hour old)
-        + -0.25 measure effort: It takes effort.
+        - 0.25 measure effort: It takes effort.
       do_nothing: 0.1000, the least that an action must exceed; first with a probability of 37.5%
 
     Removed

@@ -79,12 +79,15 @@ FILES = {
         "events": {
             "order": {"attributes": {"amount": {"type": "decimal", "scale": 2}, "kind": {"type": "string"}}},
             "visit": {"consent": "insight", "attributes": {"kind": {"type": "string"}}},
+            "shipped": {"attributes": {"kind": {"type": "string"}}},
         }
     },
     "features": {
         "features": {
             "visits": {"kind": "count", "event": "visit"},
             "spend": {"kind": "sum", "event": "order", "attribute": "amount"},
+            "waiting": {"kind": "open", "event": "order", "key": "kind", "closed_by": ["shipped"]},
+            "missed": {"kind": "open", "event": "visit", "key": "kind", "closed_by": ["order"]},
             "liking": {"kind": "affinity", "event": "order", "by": "kind", "to": "id"},
             "eager": {"kind": "expression", "expression": "feature.liking * 2.0 + feature.visits"},
             "segment": {"kind": "profile", "attribute": "segment"},
@@ -210,6 +213,24 @@ FILES = {
             _rule("gossip", "profile.rumour > 5", factor=2),
             _rule("loyal", "profile.segment == 'gold' && feature.visits > 1.0", factor=1.2),
             _rule("cheap", "feature.discount > 0.2 && time.hour >= 0", factor=0.8),
+        ],
+        "promises": [
+            {
+                "name": "shipment",
+                "text": "We ship at once.",
+                "feature": "waiting",
+                "within": "3s",
+                "most": 7,
+                "applies_to": {"groups": ["service"]},
+            },
+            {
+                "name": "welcome",
+                "text": "We greet everybody.",
+                "feature": "missed",
+                "within": "1m",
+                "most": 1.5,
+                "applies_to": {"channels": ["app", "desk"]},
+            },
         ],
         "levers": [
             {"name": "push", "text": "We push tents.", "factor": 3, "applies_to": {"actions": ["tent"]}},

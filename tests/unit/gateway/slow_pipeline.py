@@ -7,9 +7,15 @@ None where it stays undecided.
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import slow_contact as contact
+
 STAGES = ("eligibility", "applicability", "suitability", "suppression")
 FREE_OF_CONSENT = ("mandatory", "transactional")
-ZONES_OF = {"DE": ("Europe/Berlin", "Europe/Busingen"), "NZ": ("Pacific/Auckland", "Pacific/Chatham")}
+ZONES_OF = {
+    "DE": ("Europe/Berlin", "Europe/Busingen"),
+    "NZ": ("Pacific/Auckland", "Pacific/Chatham"),
+    "PT": ("Europe/Lisbon", "Atlantic/Madeira", "Atlantic/Azores"),
+}
 
 
 def more(name, least):
@@ -63,33 +69,24 @@ def zones(playbook, attributes, context):
     if "time_zone" in attributes:
         return [attributes["time_zone"]]
     country = context.get("country") or attributes.get("country")
-    if country in ZONES_OF:
-        return list(ZONES_OF[country])
-    return [playbook["playbook"]["time_zone"]]
+    return list(ZONES_OF.get(country, [playbook["playbook"]["time_zone"]]))
+
+
+def home(playbook, attributes):
+    """Return the zones of the customer's calendar."""
+    return zones(playbook, attributes, {})
 
 
 def visible(world, at):
     """Return the attributes and features that consents allow to see."""
     allowed = is_granted(world["consents"], "family", "", at)
     attributes = {k: v for k, v in world["attributes"].items() if allowed or k != "secret"}
-    features = {k: v for k, v in world["features"].items() if allowed or k != "visits"}
+    features = {k: v for k, v in world["features"].items() if allowed or k not in ("visits", "unseen")}
     return attributes, features
 
 
-def concerns(scope, action_id, action, treatment_id, treatment, section):
-    if not scope and section == "suppression":
-        return action["class"] in ("standard", "default")
-    named = [
-        *(action["group"] == group for group in scope.get("groups", ())),
-        *(action_id == each for each in scope.get("actions", ())),
-        *(f"{action_id}/{treatment_id}" == each for each in scope.get("treatments", ())),
-    ]
-    return (
-        (not named or any(named))
-        and treatment["channel"] in scope.get("channels", [treatment["channel"]])
-        and action["purpose"] in scope.get("purposes", [action["purpose"]])
-        and action["class"] in scope.get("classes", [action["class"]])
-    )
+def concerns(statement, own, section):
+    return contact.is_about(statement, contact.facts_of(*own), section)
 
 
 def is_quiet(hours, moment, names):
@@ -119,7 +116,8 @@ def minutes(text):
 def decide(playbook, world, asked):
     """Return (rank order, removals by treatment) of a decision without exploration.
 
-    ``asked`` holds ``at``, ``context``, ``max_actions`` and ``arm``; ``world`` what is on file.
+    ``asked`` holds ``at``, ``context``, ``max_actions`` and ``arm``; ``world`` what is on file, and of its
+    ``contacts`` and ``answers`` what is known.
     """
     at, arm = asked["at"], asked["arm"]
     attributes, features = visible(world, at)
@@ -129,7 +127,7 @@ def decide(playbook, world, asked):
     shared |= {f"context.{k}": v for k, v in asked["context"].get("attributes", {}).items()}
     shared |= {f"feature.{k}": v for k, v in features.items()}
     shared |= {"time.hour": hours.pop()} if len(hours) == 1 else {}
-    survivors, removed = [], {}
+    possible, survivors, removed = [], [], {}
     for action_id, action in playbook["actions"]["actions"].items():
         for treatment_id, treatment in action["treatments"].items():
             values = shared | {f"action.{k}": v for k, v in action["attributes"].items()}
@@ -138,53 +136,81 @@ def decide(playbook, world, asked):
             own = (action_id, action, treatment_id, treatment)
             found = removal(playbook, world, asked, own, values, names)
             if isinstance(found, datetime):
-                survivors.append((own, values, found))
+                possible.append((own, values, found))
             else:
                 removed[action_id, treatment_id] = found
-    return rank(playbook, world, asked, survivors, at, arm), removed
+    facts = [contact.facts_of(*own) for own, _, _ in possible]
+    for own, values, moment in possible:
+        awaited = contact.waits(
+            playbook["policies"], contact.facts_of(*own), facts, world.get("contacts", ()), at
+        )
+        found = ("contact", awaited) if awaited else dismissal(playbook, world, own, arm)
+        if found is None:
+            survivors.append((own, values, moment))
+        else:
+            removed[own[0], own[2]] = found
+    return *rank(playbook, world, asked, survivors, at, arm), removed
 
 
 def removal(playbook, world, asked, own, values, names):
     """Return (stage, rule) or, where nothing removes the treatment, its earliest time."""
-    action_id, action, _, treatment = own
+    _, action, _, treatment = own
     is_free = action["class"] in FREE_OF_CONSENT
     at, arm = asked["at"], asked["arm"]
     policies = playbook["policies"]
     for stage in STAGES:
         for rule in policies.get(stage, []):
-            if not concerns(rule.get("applies_to", {}), *own, stage):
+            if not concerns(rule, own, stage):
                 continue
             is_lenient = arm == "eligibility_only" and not is_free and not rule.get("protective")
             if is_lenient and stage in ("applicability", "suitability"):
                 continue
             if CONDITIONS[rule["when"]](values) is not (stage != "suppression"):
                 return stage, rule["name"]
+    if "stop_when" in action and CONDITIONS[action["stop_when"]](values) is not False:
+        return "stop", "stop_when"
     if not is_free and not is_granted(world["consents"], action["purpose"], treatment["channel"], at):
         return "consent", None
     if not is_free and arm == "hold_out":
         return "arm", "hold_out"
+    contacts, answers = world.get("contacts", ()), world.get("answers", ())
+    calendar = home(playbook, visible(world, at)[0])
+    if found := contact.obstacle(policies, contact.facts_of(*own), contacts, answers, at, calendar):
+        return "contact", found
     quiet = [
         (minutes(rule["from"]), minutes(rule["to"]))
         for rule in policies.get("quiet_hours", [])
-        if concerns(rule.get("applies_to", {}), *own, "quiet_hours")
+        if concerns(rule, own, "quiet_hours")
     ]
     moment = earliest([] if action.get("any_hour") else quiet, at, names)
     if moment is None:
         return "place", "no_hour"
-    hours = int(action["expires_after"].removesuffix("h")) if "expires_after" in action else 10**5
-    if moment >= at + timedelta(hours=hours):
-        return "place", "expires_first"
-    if not is_free and not is_granted(world["consents"], action["purpose"], treatment["channel"], moment):
-        return "place", "expires_first"
+    end = expiry(world, own, at)
+    return ("place", "expires_first") if end is not None and moment >= end else moment
+
+
+def expiry(world, own, at):
+    """Return when an answer is over: the action, or the consent that it needs; None where it never is."""
+    _, action, _, treatment = own
+    ends = [at + contact.length(action["expires_after"])] if "expires_after" in action else []
+    if action["class"] not in FREE_OF_CONSENT:
+        ends.append(world["consents"][action["purpose"], treatment["channel"]][1])
+    return min((end for end in ends if end is not None), default=None)
+
+
+def dismissal(playbook, world, own, arm):
+    """Return what of worth alone removes a treatment, None where nothing does."""
+    action_id, action, _, _ = own
+    is_free = action["class"] in FREE_OF_CONSENT
     propensity = world["scores"][action_id]
     least = action.get("minimum_propensity", playbook["playbook"]["minimum_propensity"])
     if not is_free and propensity < least:
         return "arbitration", "minimum_propensity"
-    for rule in policies.get("levers", []):
+    for rule in playbook["policies"].get("levers", []):
         is_veto = rule["factor"] == 0 and (is_free or arm != "no_levers")
-        if is_veto and concerns(rule.get("applies_to", {}), *own, "levers"):
+        if is_veto and concerns(rule, own, "levers"):
             return "veto", rule["name"]
-    return moment
+    return None
 
 
 def rank(playbook, world, asked, survivors, at, arm):
@@ -196,17 +222,29 @@ def rank(playbook, world, asked, survivors, at, arm):
         or one["consented"]
         or not any(other["action"] == one["action"] and other["consented"] for other in kept)
     ]
+    calendar = home(playbook, visible(world, at)[0])
     best = []
-    for one in by_worth([one for one in kept if one["class"] == "mandatory"], "plain"):
-        if one["action"] not in [other["action"] for other in best]:
-            best.append(one)
+
+    def still_open(pool):
+        """Leave what may follow the best so far, each of which is a contact by now."""
+        contacts = [*world.get("contacts", ()), *(contact.taken(one["facts"], at) for one in best)]
+        return [
+            one
+            for one in pool
+            if one["action"] not in [other["action"] for other in best]
+            and not contact.obstacle(playbook["policies"], one["facts"], contacts, (), at, calendar)
+        ]
+
+    certain = by_worth([one for one in kept if one["class"] == "mandatory"], "plain")
+    while left := still_open(certain):
+        best.append(left[0])
     pool = [one for one in kept if one["class"] in ("standard", "transactional")]
-    while chosen := next_best(pool, playbook["playbook"]["threshold"], arm):
+    while chosen := next_best(still_open(pool), playbook["playbook"]["threshold"], arm):
         best.append(chosen)
-        pool = [one for one in pool if one["action"] != chosen["action"]]
     if not best:
         best = by_worth([one for one in kept if one["class"] == "default"], "in_arm")[:1]
-    return [(one["action"], one["treatment"], one["moment"]) for one in best[: asked["max_actions"]]]
+    best = best[: asked["max_actions"]]
+    return [(one["action"], one["treatment"], one["moment"]) for one in best], [one["in_arm"] for one in best]
 
 
 def valued(playbook, world, own, values, moment, at, arm):
@@ -214,15 +252,23 @@ def valued(playbook, world, own, values, moment, at, arm):
     action_id, action, treatment_id, treatment = own
     weight = lever = 1.0
     for rule in playbook["policies"].get("weights", []):
-        if concerns(rule.get("applies_to", {}), *own, "weights") and CONDITIONS[rule["when"]](values):
+        if concerns(rule, own, "weights") and CONDITIONS[rule["when"]](values):
             weight *= rule["factor"]
+    for rule in playbook["policies"].get("promises", []):
+        if concerns(rule, own, "promises") and f"feature.{rule['feature']}" in values:
+            waiting = values[f"feature.{rule['feature']}"] / (int(rule["within"].removesuffix("h")) * 3600)
+            weight *= rule["most"] if waiting > 1 else 1 + (rule["most"] - 1) * waiting
     for rule in playbook["policies"].get("levers", []):
-        if concerns(rule.get("applies_to", {}), *own, "levers"):
+        if concerns(rule, own, "levers"):
             lever *= rule["factor"]
     chance, is_free = world["scores"][action_id], action["class"] in FREE_OF_CONSENT
-    plain = lever * weight * chance * action["value"] - treatment["cost"]
-    in_arm = plain if is_free or arm != "no_levers" else weight * chance * action["value"] - treatment["cost"]
+    facts, calendar = contact.facts_of(*own), home(playbook, visible(world, at)[0])
+    cost = treatment["cost"]
+    cost += contact.extra_cost(playbook["policies"], facts, world.get("contacts", ()), at, calendar)
+    plain = lever * weight * chance * action["value"] - cost
+    in_arm = plain if is_free or arm != "no_levers" else weight * chance * action["value"] - cost
     return {
+        "facts": facts,
         "action": action_id,
         "treatment": treatment_id,
         "class": action["class"],

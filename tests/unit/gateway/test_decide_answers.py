@@ -11,7 +11,7 @@ from tact.decision.v1 import decision_service_pb2 as pb
 from services.engine.policy.consent import Permission
 from services.gateway.domain.knowledge import Profile
 
-STAGES = ["candidates", "resolve", "policy", "consent", "place", "score", "arbitrate"]
+STAGES = ["candidates", "resolve", "policy", "consent", "contact", "place", "score", "arbitrate"]
 DRY = "DECISION_MODE_DRY_RUN"
 
 
@@ -273,7 +273,7 @@ def test_the_record_holds_request_answer_and_caller():
     assert record.record_time.ToDatetime(UTC) == NOW
     assert [c.removed_rule for c in record.candidates] == [""] * 8
     entry = shop.log.entries[True, answer.decision_id]
-    assert (entry.customer_id, entry.actions) == (ANNA, len(answer.actions))
+    assert (entry.customer_id, len(entry.offers)) == (ANNA, len(answer.actions))
 
 
 def test_a_mandatory_action_says_so():

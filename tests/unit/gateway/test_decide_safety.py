@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+import pytest
+import slow_contact
 import slow_pipeline as slow
 from deciding import instant, json_value
 from hypothesis import HealthCheck, given, settings
@@ -21,19 +23,26 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load
 from services.engine.policy.consent import Permission
+from services.engine.policy.contact import Contact, Facts
 from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.requests import decision_request
 from services.gateway.domain.knowledge import Cause, Model, Origin, Profile, Unavailable
 from services.gateway.domain.last_good import LastGood
+from services.gateway.domain.ledger import Offer, Standing
+from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.fakes import InMemoryFeatures, InMemoryLog, InMemoryProfiles, InMemoryScorer
 from services.gateway.handlers import DecideHandler
 from services.gateway.journal import Journal
 from services.gateway.known_model import KnownModel
+from services.gateway.ports import NotLogged
 from services.gateway.propensities import Propensities
 from services.gateway.resolver import Resolver
+from services.gateway.turns import Turns
 
 CHANNELS = ("sms", "mail", "app")
 ACTIONS = ("alpha", "beta", "delta", "omega")
+# The customer asked for is "", and was merged with another.
+MEMBERS = ("", "", "merged", "stranger")
 ARMS = ("random_eligible", "no_levers", "propensity_only", "eligibility_only", "hold_out")
 CLOCKS = ("00:00", "06:30", "08:00", "12:00", "20:00", "22:15", "23:59")
 # Moments around changes of clocks, and plain ones.
@@ -47,6 +56,21 @@ MOMENTS = st.sampled_from(
     ]
 )
 PRIOR = 0.3
+MICROSECOND = timedelta(microseconds=1)
+WINDOWS = st.sampled_from(["1h", "1d", "30d", "day", "week", "month"])
+# How long ago things of the ledger happened: at the edges of windows, and by another clock.
+AGES = st.sampled_from(
+    [
+        *(
+            length + edge
+            for length in (timedelta(hours=1), timedelta(1), timedelta(30))
+            for edge in (-MICROSECOND, timedelta(0), MICROSECOND)
+        ),
+        *map(timedelta, (0, 2, 9, 20)),
+        *(timedelta(hours=hours, seconds=7) for hours in (0, 5, 9, 14, 23)),
+        timedelta(seconds=-3),
+    ]
+)
 SECRETS = ("987123987", "444555666", "55667788")
 FACTORS = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])
 
@@ -75,6 +99,24 @@ def statements(**others):
 
 CONDITION = st.sampled_from(sorted(slow.CONDITIONS))
 RULES = statements(when=CONDITION, protective=st.booleans())
+PROMISES = statements(
+    feature=st.sampled_from(["waiting", "unseen"]),
+    within=st.sampled_from(["1h", "2h"]),
+    most=st.sampled_from([1.5, 3, 9]),
+)
+LIKENESSES = ("group", "action", "treatment", "channel", "purpose")
+ALIKE = st.lists(st.sampled_from(LIKENESSES), max_size=2, unique=True)
+KINDS = st.sampled_from(["delivered", "viewed", "accepted", "rejected", "overridden"])
+RESTS = statements(after=KINDS, rest=st.sampled_from(["1h", "1d", "30d"]), each=ALIKE)
+NAMED = st.sampled_from(
+    [
+        {"groups": ["offers"]},
+        {"groups": ["notices"]},
+        {"actions": ["alpha", "delta"]},
+        {"channels": ["sms"]},
+        {"classes": ["transactional", "mandatory"]},
+    ]
+)
 QUIET = statements(hours=st.lists(st.sampled_from(CLOCKS), min_size=2, max_size=2, unique=True))
 
 
@@ -84,14 +126,23 @@ def policies(draw):
     found["suppression"] = draw(statements(when=CONDITION))
     found["weights"] = draw(statements(when=CONDITION, factor=FACTORS))
     found["levers"] = draw(statements(factor=FACTORS))
+    found["promises"] = [one for one in draw(PROMISES) if one["applies_to"]]
     found["quiet_hours"] = draw(QUIET)
+    found["caps"] = draw(statements(most=st.sampled_from([1, 1, 2]), window=WINDOWS, each=ALIKE))
+    found["cool_downs"] = draw(RESTS)
+    found["repeat_costs"] = draw(statements(amount=st.sampled_from([0.25, 1]), window=WINDOWS, each=ALIKE))
+    found["precedence"] = draw(statements(first=NAMED, within=st.sampled_from(["", "1h", "1d"])))
     names = count()
     for section in found.values():
         for statement in section:
             statement["name"] = f"r{next(names)}"
             if hours := statement.pop("hours", None):
                 statement["from"], statement["to"] = hours
-    return found
+    for statement in found["precedence"]:
+        statement["applies_to"] = statement["applies_to"] or {"purposes": ["marketing"]}
+        if not statement["within"]:
+            del statement["within"]
+    return found | {"claim_within": draw(st.sampled_from(["1h", "2d"]))}
 
 
 @st.composite
@@ -115,6 +166,8 @@ def actions(draw, number):
         action["any_hour"] = True
     if draw(st.booleans()):
         action["expires_after"] = draw(st.sampled_from(["1h", "9h", "30h"]))
+    if draw(st.integers(0, 3)) == 0:
+        action["stop_when"] = draw(CONDITION)
     if action["class"] not in slow.FREE_OF_CONSENT and draw(st.integers(0, 3)) == 0:
         action["minimum_propensity"] = 0.2
     return action
@@ -156,13 +209,16 @@ def playbooks(draw):
                 "order": {
                     "attributes": {"amount": {"type": "decimal", "scale": 2}, "kind": {"type": "string"}}
                 },
-                "visit": {"consent": "family", "attributes": {"what": {"type": "string"}}},
+                "visit": {"consent": "family", "attributes": {"kind": {"type": "string"}}},
+                "answered": {"attributes": {"kind": {"type": "string"}}},
             }
         },
         "features": {
             "features": {
                 "spend": {"kind": "sum", "event": "order", "attribute": "amount"},
                 "visits": {"kind": "count", "event": "visit"},
+                "waiting": {"kind": "open", "event": "order", "key": "kind", "closed_by": ["answered"]},
+                "unseen": {"kind": "open", "event": "order", "key": "kind", "closed_by": ["visit"]},
                 "liking": {"kind": "affinity", "event": "order", "by": "kind", "to": "id"},
                 "number": {"kind": "action", "attribute": "number"},
             }
@@ -173,6 +229,27 @@ def playbooks(draw):
             "actions": {action_id: draw(actions(number)) for number, action_id in enumerate(ACTIONS)},
         },
         "policies": draw(policies()),
+    }
+
+
+@st.composite
+def contacts(draw, at):
+    """Draw an earlier contact and what came of it."""
+    action = {
+        "group": draw(st.sampled_from(["offers", "notices"])),
+        "class": draw(st.sampled_from(["standard", "standard", "transactional", "mandatory"])),
+        "purpose": draw(st.sampled_from(["marketing", "care"])),
+    }
+    place = draw(st.sampled_from(ACTIONS)), action, draw(st.sampled_from(["t0", "t1"]))
+    known = draw(st.sampled_from([("reserved",), ("reserved", "taken"), ("taken",), ("reserved", "back")]))
+    moments = dict(zip(known, sorted(at - draw(AGES) for _ in known), strict=True))
+    lasts = st.sampled_from([timedelta(0), -MICROSECOND, MICROSECOND, timedelta(hours=3)])
+    return {
+        "facts": slow_contact.facts_of(*place, {"channel": draw(st.sampled_from(CHANNELS))}),
+        **{name: moments.get(name) for name in ("reserved", "taken", "back")},
+        "until": at + draw(lasts) if "reserved" in known else None,
+        "member": draw(st.sampled_from(MEMBERS)),
+        "answers": [(kind, at - draw(AGES)) for kind in draw(st.lists(KINDS, max_size=2))],
     }
 
 
@@ -198,10 +275,18 @@ def worlds(draw, at):
             }
         ),
         "consents": some({pair: (draw(states), draw(ends)) for pair in pairs}),
-        "features": some({"spend": draw(st.sampled_from([5.0, 50.0])), "visits": 3.0}),
+        "features": some(
+            {
+                "spend": draw(st.sampled_from([5.0, 50.0])),
+                "visits": 3.0,
+                "waiting": draw(st.sampled_from([0.0, 900.0, 3600.0, 4500.0, 7200.0, 1e6])),
+                "unseen": draw(st.sampled_from([1800.0, 9000.0])),
+            }
+        ),
         "candidates": {
             action_id: some({"liking": draw(st.sampled_from([0.4, 0.6]))}) for action_id in ACTIONS
         },
+        "ledger": draw(st.lists(contacts(at), max_size=8)),
         "scores": {action_id: draw(st.sampled_from([0.0, 0.1, 0.2, 0.5])) for action_id in ACTIONS},
     }
 
@@ -222,15 +307,83 @@ def scenes(draw):
         "world": draw(worlds(at)),
         "customer_id": customer_id,
         "asked": {"at": at, "context": context, "max_actions": draw(st.integers(1, 5)), "arm": arm},
-        "down": draw(st.sampled_from([(), (), (), ("features",), ("scoring",), ("profile",)])),
+        "down": draw(
+            st.sampled_from([(), (), (), (), ("features",), ("scoring",), ("profile",), ("ledger",)])
+        ),
         "live": draw(st.booleans()),
     }
+
+
+def eased(scene):
+    """Return a scene in which little but the contact policy is in the way."""
+    playbook, world = scene["playbook"], scene["world"]
+    actions = {
+        action_id: {key: value for key, value in action.items() if key not in ("stop_when", "expires_after")}
+        | {"class": "standard" if action["class"] == "default" else action["class"], "value": 1 + number * 3}
+        for number, (action_id, action) in enumerate(playbook["actions"]["actions"].items())
+    }
+    return scene | {
+        "playbook": playbook
+        | {
+            "playbook": playbook["playbook"] | {"threshold": 0, "minimum_propensity": 0.0},
+            "actions": playbook["actions"] | {"actions": actions},
+            "policies": playbook["policies"] | {section: [] for section in (*slow.STAGES, "levers")},
+        },
+        "world": world
+        | {
+            "consents": {(p, c): ("granted", None) for p in ("marketing", "care") for c in CHANNELS},
+            "scores": dict.fromkeys(ACTIONS, 0.5),
+        },
+        "asked": scene["asked"] | {"max_actions": 5},
+    }
+
+
+SCENES = st.one_of(scenes(), scenes().map(eased), scenes().map(eased))
 
 
 def write(folder, data):
     for name, content in data.items():
         (folder / f"{name}.yaml").write_text(json.dumps(content))
     return load(folder)
+
+
+class Unreadable(InMemoryLog):
+    """A log whose ledger cannot be read."""
+
+    async def ledger(self, members, since):
+        raise NotLogged("out of order")
+
+
+def remember(log, scene):
+    """Put what is known of earlier contacts on the ledger."""
+    for number, contact in enumerate(scene["world"]["ledger"]):
+        words = dict(contact["facts"])
+        facts = Facts(
+            action_id=words.pop("action"),
+            treatment_id=words.pop("treatment").split("/")[1],
+            action_class=words.pop("class"),
+            **words,
+        )
+        log.standings[f"old-{number}", 1] = Standing(
+            customer_id=contact["member"] or scene["customer_id"],
+            offer=Offer(facts=facts, claim_by=contact["until"]),
+            contact=Contact(
+                facts=facts,
+                reserve_time=contact["reserved"],
+                expire_time=contact["until"],
+                consume_time=contact["taken"],
+                release_time=contact["back"],
+            ),
+        )
+        for kind, at in contact["answers"]:
+            outcome_id = str(len(log.outcomes))
+            log.outcomes[outcome_id] = OutcomeReport(
+                outcome_id=outcome_id,
+                decision_id=f"old-{number}",
+                rank=1,
+                kind=kind.upper(),
+                outcome_time=at,
+            )
 
 
 def answer(scene):
@@ -241,6 +394,7 @@ def answer(scene):
     lost = Unavailable(Cause.UNAVAILABLE, "out of reach")
     profile = Profile(
         customer_id=scene["customer_id"],
+        members=(scene["customer_id"], "merged"),
         attributes=world["attributes"],
         origins={name: Origin(record_time=at - timedelta(days=1)) for name in world["attributes"]},
         permissions={
@@ -262,8 +416,9 @@ def answer(scene):
     scorer = InMemoryScorer(
         model=described, score_row=lambda customer, row: world["scores"][ACTIONS[int(row[0])]]
     )
-    log, ticks = InMemoryLog(model=described), count(0, 1_000)
-    down = scene["down"]
+    down, ticks = scene["down"], count(0, 1_000)
+    log = (Unreadable if "ledger" in down else InMemoryLog)(model=described)
+    remember(log, scene)
     reader.failure = lost if "features" in down else None
     scorer.failure = lost if "scoring" in down else None
     profiles = InMemoryProfiles(
@@ -285,6 +440,7 @@ def answer(scene):
         journal=Journal(log=log, now=now, monotonic=monotonic, observe=lambda *_: None),
         now=now,
         monotonic=monotonic,
+        turns=Turns(lambda: None),
     )
     asked = pb.DecideRequest(
         request_id="r",
@@ -308,8 +464,19 @@ def answer(scene):
 def seen(scene):
     """Return the world as far as it can be read, in the eyes of the slow way."""
     world, down = scene["world"], scene["down"]
+    members, at = ("", "merged"), scene["asked"]["at"]
     if "profile" in down:
-        world = world | {"attributes": {}, "consents": {}}
+        world, members = world | {"attributes": {}, "consents": {}}, ("",)
+    known = [contact for contact in world["ledger"] if contact["member"] in members]
+    told = [
+        {"facts": contact["facts"], "kind": kind, "at": moment}
+        for contact in known
+        for kind, moment in contact["answers"]
+    ]
+    if not scene["live"]:
+        known = slow_contact.known_at(known, at)
+        told = [each for each in told if each["at"] <= at]
+    world = world | {"contacts": known, "answers": told}
     if "features" in down:
         world = world | {"features": {}, "candidates": {}}
     if "features" in down or "scoring" in down:
@@ -318,7 +485,7 @@ def seen(scene):
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(scenes())
+@given(SCENES)
 def test_the_slow_way_decides_the_same(scene):
     asked, playbook = scene["asked"], scene["playbook"]
     if "exploration" in playbook["playbook"] or asked["arm"] == "random_eligible":
@@ -328,9 +495,13 @@ def test_the_slow_way_decides_the_same(scene):
         }
         scene = scene | {"playbook": playbook, "asked": asked | {"arm": ""}}
     made, _ = answer(scene)
-    ranked, removed = slow.decide(playbook, seen(scene), scene["asked"])
+    if "ledger" in scene["down"] and slow_contact.exists(playbook["policies"]):
+        assert not made.actions
+        return
+    ranked, worth, removed = slow.decide(playbook, seen(scene), scene["asked"])
     found = [(a.action_id, a.treatment_id, a.not_before_time.ToDatetime(UTC)) for a in made.actions]
     assert found == ranked
+    assert [a.priority for a in made.actions] == pytest.approx(worth)
     traces = {
         (trace.action_id, trace.treatment_id): (trace.removed_stage, trace.removed_rule)
         for trace in made.explanation.candidates
@@ -341,16 +512,29 @@ def test_the_slow_way_decides_the_same(scene):
     )
 
 
+def assert_contact_policy_holds(playbook, world, at, told):
+    """Check each of what was told after all the others, whatever their order."""
+    policies, before = playbook["policies"], world["contacts"]
+    home = slow.home(playbook, slow.visible(world, at)[0])
+    for number, facts in enumerate(told):
+        others = [slow_contact.taken(other, at) for other in (*told[:number], *told[number + 1 :])]
+        found = slow_contact.obstacle(policies, facts, [*before, *others], world["answers"], at, home)
+        assert found is None
+        assert slow_contact.waits(policies, facts, told, before, at) is None
+
+
 @settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(scenes())
-def test_no_answer_violates_consent_class_or_quiet_hours(scene):
+@given(SCENES)
+def test_no_answer_violates_consent_class_quiet_hours_or_caps(scene):
     made, record = answer(scene)
     playbook, world, asked = scene["playbook"], seen(scene), scene["asked"]
     attributes, _ = slow.visible(world, asked["at"])
     names = slow.zones(playbook, attributes, asked["context"])
+    told = []
     for ranked in made.actions:
         action = playbook["actions"]["actions"][ranked.action_id]
         own = (ranked.action_id, action, ranked.treatment_id, action["treatments"][ranked.treatment_id])
+        told.append(slow_contact.facts_of(*own))
         moment = ranked.not_before_time.ToDatetime(UTC)
         if action["class"] not in slow.FREE_OF_CONSENT:
             for when in (asked["at"], moment):
@@ -360,12 +544,17 @@ def test_no_answer_violates_consent_class_or_quiet_hours(scene):
             hours = [
                 (slow.minutes(rule["from"]), slow.minutes(rule["to"]))
                 for rule in playbook["policies"]["quiet_hours"]
-                if slow.concerns(rule["applies_to"], *own, "quiet_hours")
+                if slow.concerns(rule, own, "quiet_hours")
             ]
             assert not slow.is_quiet(hours, moment, names)
         assert moment >= asked["at"]
         assert not ranked.HasField("expire_time") or moment < ranked.expire_time.ToDatetime(UTC)
         assert 0 < ranked.selection_probability <= 1
+        reserves = scene["live"] and slow_contact.takes_slot(playbook["policies"], told[-1])
+        assert ranked.HasField("claim_by_time") == reserves
+        assert not reserves or moment < ranked.claim_by_time.ToDatetime(UTC)
+    assert not told or "ledger" not in scene["down"] or not slow_contact.exists(playbook["policies"])
+    assert_contact_policy_holds(playbook, world, asked["at"], told)
     assert len(made.actions) <= asked["max_actions"]
     assert made.actions or made.reasons
     logged = log_pb.DecisionRecord.FromString(record)

@@ -255,8 +255,8 @@ def test_stories_are_prepared_one_at_a_time():
     async def crowd():
         return await asyncio.gather(*(explain() for _ in range(5)))
 
-    for name, value in (("recall", recall), ("pause", pause)):
-        object.__setattr__(shop.servicer._explain, name, value)
+    object.__setattr__(shop.servicer._explain, "recall", recall)
+    object.__setattr__(shop.servicer._explain.remakes, "pause", pause)
     stories = asyncio.run(crowd())
     assert all(story == stories[0] for story in stories)
     assert most == 1

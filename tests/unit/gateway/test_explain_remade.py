@@ -100,10 +100,12 @@ def test_the_worlds_try_all_that_a_decision_can_do():
     assert {stage for stage, _ in removed} >= {*stages, "consent", "place", "content", "arm", "arbitration"}
     assert levels.keys() == set(pb.ServedBy.keys()) - {"SERVED_BY_UNSPECIFIED"}
     assert codes.keys() >= {"WHY", "PRIOR", "MANDATORY", "DEFAULT", "WEIGHT", "LEVER", "MEASURE", "EXPLORED"}
+    assert codes["PROMISE"]
     assert codes.keys() >= {"BUNDLE", "LATER", "CONTROL_ARM", "UNKNOWN_CUSTOMER", "DEGRADED", "NO_CONSENT"}
     assert seen.keys() >= set(log_pb.Verdict.keys()) - {"VERDICT_UNSPECIFIED"}
     assert {f"arm {arm}" for head in bazaar.HEADS for arm in head.get("control_arms", ())} <= seen.keys()
     factors = {f"factor {name}" for name in ("basket", "gossip", "loyal", "cheap", "push", "veto", "delight")}
+    factors |= {"factor shipment", "factor welcome"}
     assert seen.keys() >= factors
     assert seen.keys() >= {f"moved by {name}" for name in ("night", "evening", "morning", "device")}
     assert seen.keys() >= {f"zone of {what}" for what in ("request", "profile", "country", "playbook")}

@@ -72,9 +72,10 @@ class Action(Section):
     """Something worth doing.
 
     ``urgent`` actions take their fastest channel, whatever it costs. ``any_hour`` frees mandatory and
-    transactional ones from quiet hours. ``expires_after`` counts from the decision. ``why`` is the
-    reason that people read first; placeholders work as in content. ``measures`` are expected values
-    of what outcomes carry.
+    transactional ones from quiet hours. ``expires_after`` counts from the decision. ``stop_when`` is a
+    condition, asked again just before sending: unless it is false, the action is pointless by now.
+    ``why`` is the reason that people read first; placeholders work as in content. ``measures`` are
+    expected values of what outcomes carry.
     """
 
     group: Reference
@@ -89,6 +90,7 @@ class Action(Section):
     any_hour: bool = False
     valid: Validity = Validity()
     expires_after: Window | None = None
+    stop_when: str | None = None
     attributes: Mapping[Reference, Any] = {}
     treatments: Mapping[Identifier, Treatment] = Field(min_length=1)
 

@@ -35,12 +35,15 @@ class Channel(Section):
     ``public``: others can see it, so no content made of what is known of a customer may go there.
     ``delay`` is how long a message usually takes to be noticed; urgent actions prefer the shortest.
     ``recipient: actor``: it reaches who acts on the advice, such as a seller, not the customer.
+    ``inbound``: the customer comes to it, as to a web page or by calling in; a contact there counts
+    from when it is viewed. It may have any recipient: at a desk the customer comes to an actor.
     """
 
     description: str = ""
     public: bool = False
     delay: Window | None = None
     recipient: Literal["customer", "actor"] = "customer"
+    inbound: bool = False
 
 
 class Hours(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -17,6 +17,7 @@ from services.engine.playbook.kinds import parse_window
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
+_CALENDAR: Final = ("day", "week", "month")
 
 
 def _identifier(text: str) -> str:
@@ -85,6 +86,26 @@ def _within(value: object) -> object:
         raise ValueError(f"{error}, nor validity{suggestion}") from None
 
 
+def _period(value: object) -> object:
+    if value in _CALENDAR:
+        return value
+    try:
+        return parse_window(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor day, week or month{did_you_mean(str(value), _CALENDAR)}") from None
+
+
+def at_most(days: int) -> AfterValidator:
+    """Refuse a length of time of more than so many days."""
+
+    def check(length: object) -> object:
+        if isinstance(length, timedelta) and length > timedelta(days=days):
+            raise ValueError(f"must be at most {days}d")
+        return length
+
+    return AfterValidator(check)
+
+
 def _text(pattern: str, description: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "description": description})
 
@@ -126,6 +147,13 @@ Within = Annotated[
     timedelta | Literal["validity"],
     BeforeValidator(_within),
     _text("([1-9][0-9]{0,5}[dhms]|validity)", "A length of time such as 14d, or validity."),
+]
+Calendar = Literal["day", "week", "month"]
+Period = Annotated[
+    timedelta | Calendar,
+    BeforeValidator(_period),
+    at_most(400),
+    _text("([1-9][0-9]{0,5}[dhms]|day|week|month)", "A length of time such as 7d, or day, week or month."),
 ]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
 Number = Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)]

@@ -71,7 +71,7 @@ def priority(one, arm):
         return one.propensity
     lever = 1.0 if arm == "no_levers" and not exempt else one.lever
     worth = lever * one.weight * one.propensity * one.value_micros
-    return (worth - one.cost_micros + one.measures_micros) / 1e6
+    return (worth - (one.cost_micros + one.extra_cost_micros) + one.measures_micros) / 1e6
 
 
 def order(world, arm):
@@ -149,7 +149,9 @@ def steps(world, path):
     left = [
         one
         for one in contenders(world)
-        if one.action_id not in taken and one.action_class in ("standard", "transactional")
+        if one.action_id not in taken
+        and one.action_class in ("standard", "transactional")
+        and has_slots(one, ranked)
     ]
     for one in ranked:
         for name, members in world.bundles.items():
@@ -199,12 +201,18 @@ def place(one):
     return NOTHING if one is None else (one.action_id, one.treatment_id)
 
 
+def has_slots(one, ranked):
+    """Tell whether the ranks before leave all slots that a candidate needs."""
+    return all(sum(key in dict(other.slots) for other in ranked) < left for key, left in one.slots)
+
+
 def certain(world):
     """Return the path through the mandatory actions."""
     mandatory = [one for one in contenders(world) if one.action_class == "mandatory"]
     path = []
     for one in sorted(mandatory, key=order(world, world.arm)):
-        if one.action_id not in [step.outcome.action_id for step in path]:
+        ranked = [step.outcome for step in path]
+        if one.action_id not in [other.action_id for other in ranked] and has_slots(one, ranked):
             path.append(Step(outcome=one, probability=1.0, bundle="", point=0.5, after_nothing=False))
     return path[: world.limit]
 
@@ -261,6 +269,7 @@ OF_AN_ACTION = combinations(
 OF_A_TREATMENT = combinations(
     propensity=[0.5, 0.25, 1.0, 0.0, None],
     cost=[0, 0.5],
+    extra_cost_micros=[0, 0, 300_000],
     measures_micros=[0, 0, 250_000],
     consented=[True, False],
     not_before=[0, 1],
@@ -271,14 +280,16 @@ OF_A_TREATMENT = combinations(
 
 @st.composite
 def worlds(draw, arms=ARMS, explorations=EXPLORATIONS):
-    """Make worlds of two to four actions, with ties and every class."""
+    """Make worlds of two to four actions, with ties, every class and caps that some share."""
     ids = draw(st.lists(st.sampled_from(ACTION_IDS), unique=True, min_size=2, max_size=4))
-    candidates = []
+    candidates, left = [], draw(st.sampled_from([{}, {"p": 1}, {"p": 2, "q": 1}]))
     for action_id in ids:
         shared = draw(st.sampled_from(OF_AN_ACTION))
         for treatment_id in draw(st.sampled_from(["xy", "x"])):
             own = draw(st.sampled_from(OF_A_TREATMENT))
-            candidates.append(candidate(action_id, treatment_id, **shared, **own))
+            keys = draw(st.sampled_from(["p", "", "q", "pq"]))
+            slots = tuple((key, left[key]) for key in keys if key in left)
+            candidates.append(candidate(action_id, treatment_id, **shared, **own, slots=slots))
     halves = {"one": ids[0::2], "two": ids[1::2]}
     most = st.sampled_from([None, None, 1, 2])
     return World(

@@ -18,6 +18,12 @@ def test_the_priority_is_lever_times_weight_times_propensity_times_value_less_co
     assert candidate(propensity=None).priority is None
 
 
+def test_what_earlier_contacts_add_to_the_cost_is_taken_off_with_it():
+    dearer = candidate(propensity=0.25, value=8, cost=0.5, extra_cost_micros=250_000)
+    assert dearer.priority == 0.25 * 8 - 0.75 == candidate(propensity=0.25, value=8, cost=0.75).priority
+    assert dearer.priority_in("propensity_only") == 0.25
+
+
 @given(st.floats(0, 1), FACTORS, FACTORS, AMOUNTS, AMOUNTS, AMOUNTS)
 def test_a_priority_is_the_formula_to_float_precision(propensity, lever, weight, value, cost, measures):
     one = candidate(

@@ -216,6 +216,62 @@ def test_members_without_a_propensity_follow_last_in_their_bundle():
     assert actions(slate(candidates, bundles={"set": ("a", "b", "c")})) == ["a", "c", "b", "d"]
 
 
+LAST = (("weekly", 1),)
+
+
+def test_two_actions_of_one_answer_do_not_use_the_same_last_slot():
+    candidates = [scored("a", 3, slots=LAST), scored("b", 2, slots=LAST), scored("c", 1)]
+    assert actions(slate(candidates)) == ["a", "c"]
+    assert actions(slate([scored(name, 1, slots=(("weekly", 2),)) for name in "abc"])) == ["a", "b"]
+    assert actions(slate([scored("a", 2, slots=LAST), scored("b", 1, slots=(("daily", 1),))])) == ["a", "b"]
+
+
+def test_a_treatment_without_a_slot_leaves_an_action_its_others():
+    candidates = [
+        scored("a", 3, slots=LAST),
+        candidate("b", "x", propensity=1.0, value=2, slots=LAST),
+        candidate("b", "y", propensity=1.0, value=1),
+    ]
+    assert places(slate(candidates)) == [("a", "t"), ("b", "y")]
+
+
+def test_slots_bind_mandatory_actions_too():
+    shared = {"action_class": "mandatory", "propensity": 1.0, "slots": LAST}
+    candidates = [candidate("a", value=3, **shared), candidate("b", "x", value=2, **shared)]
+    candidates.append(candidate("b", "y", value=1, **(shared | {"slots": ()})))
+    candidates.append(candidate("c", value=9, **(shared | {"action_class": "standard"})))
+    assert places(slate(candidates)) == [("a", "t"), ("b", "y")]
+
+
+def test_slots_bind_the_members_of_a_bundle_too():
+    candidates = [scored("a", 9, slots=LAST), scored("b", 2, slots=LAST), scored("c", 5), scored("d", 1)]
+    assert actions(slate(candidates, bundles={"x": ["a", "b", "d"]})) == ["a", "d", "c"]
+    assert actions(slate(candidates[:2], bundles={"x": ["a", "b"]})) == ["a"]
+
+
+def test_slots_bind_what_has_no_propensity():
+    unscored = [candidate(name, propensity=None, slots=LAST) for name in "ab"]
+    assert actions(slate([*unscored, candidate("c", propensity=None)])) == ["a", "c"]
+    followers = [scored("a", 1, slots=LAST), candidate("b", propensity=None, slots=LAST)]
+    assert actions(slate(followers, bundles={"x": ["a", "b"]})) == ["a"]
+
+
+@pytest.mark.parametrize("propensity", [1.0, None])
+@pytest.mark.parametrize("action_class", ["standard", "transactional", "mandatory", "default"])
+def test_what_has_no_slot_left_is_in_no_answer(action_class, propensity):
+    one = candidate("a", propensity=propensity, action_class=action_class, slots=(("weekly", 0),))
+    assert actions(slate([one])) == []
+
+
+def test_the_chances_of_a_rank_are_those_of_what_still_has_a_slot():
+    candidates = [scored("a", 9, slots=LAST), scored("b", 1, slots=LAST), scored("c", 1)]
+    even = World(candidates=candidates, exploration=Epsilon(method="epsilon", epsilon=1.0), limit=2)
+    found = fill(even, draw=lambda rank: 0.1)
+    assert found.rank_one == dict.fromkeys([("a", "t"), ("b", "t"), ("c", "t"), NOTHING], 0.25)
+    assert places(found) == [("a", "t"), ("c", "t")]
+    assert found.ranked[1].selection_probability == 0.5
+
+
 def test_softmax_is_in_proportion_to_the_exponential_of_the_priority():
     cool = Softmax(method="softmax", temperature=2.0)
     found = slate([scored("a", 4), scored("b", 2)], exploration=cool, threshold_micros=units(1))

@@ -121,10 +121,33 @@ def test_only_the_first_of_a_bundle_and_none_but_mandatory_exceed_the_limits(wor
     assert len(chosen) == len(set(chosen)) <= world.limit
 
 
+@settings(max_examples=200)
+@given(worlds(), st.uuids())
+def test_no_slate_takes_more_slots_than_are_left_whoever_takes_them(world, decision_id):
+    found = fill(replace(world, limit=9), draw_of(str(decision_id)))
+    left = {key: most for one in world.candidates for key, most in one.slots}
+    for key, most in left.items():
+        assert sum(key in dict(one.candidate.slots) for one in found.ranked) <= most
+
+
+@settings(max_examples=200)
+@given(worlds(), st.uuids())
+def test_slots_that_suffice_for_all_change_nothing(world, decision_id):
+    def with_slots(candidates, most):
+        return [replace(one, slots=tuple((key, most) for key, _ in one.slots)) for one in candidates]
+
+    draw = draw_of(str(decision_id))
+    ample = fill(replace(world, candidates=with_slots(world.candidates, 4)), draw)
+    unlimited = fill(replace(world, candidates=[replace(one, slots=()) for one in world.candidates]), draw)
+    assert places(ample) == places(unlimited)
+    assert dict(ample.rank_one) == dict(unlimited.rank_one)
+
+
 @settings(max_examples=100)
 @given(worlds(explorations=[None], arms=("", "no_levers", "propensity_only", "hold_out")), st.uuids())
 def test_a_cold_softmax_is_no_exploration(world, decision_id):
-    plain = {"value_micros": 10**6, "cost_micros": 0, "measures_micros": 0, "weight": 1.0, "lever": 1.0}
+    plain = {"value_micros": 10**6, "cost_micros": 0, "extra_cost_micros": 0, "measures_micros": 0}
+    plain |= {"weight": 1.0, "lever": 1.0}
     distinct = [
         replace(one, propensity=None if one.propensity is None else index / 16, **plain)
         for index, one in enumerate(world.candidates, start=1)
@@ -147,7 +170,8 @@ def test_no_arm_makes_a_transactional_action_less_likely_to_come_next(world, arm
 @settings(max_examples=100)
 @given(worlds(explorations=[None]), st.uuids())
 def test_no_arm_takes_a_transactional_or_mandatory_action_out(world, decision_id):
-    world = replace(world, limit=9, bundles={}, limits=SlateLimits())
+    unlimited = [replace(one, slots=()) for one in world.candidates]
+    world = replace(world, candidates=unlimited, limit=9, bundles={}, limits=SlateLimits())
     without = fill(replace(world, arm=""))
     within = fill(world, draw_of(str(decision_id)))
 

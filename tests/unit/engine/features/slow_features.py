@@ -31,6 +31,10 @@ CONDITIONS = [{}, {"gift": True}, {"category": "toys", "items": 2}]
 FULL = {"amount": 12.34, "items": 2, "category": "toys", "shop": "north", "gift": True, "rating": 1.5}
 
 
+CLOSING = ("clicked", "returned")
+"""The types of events that close, beside ``order``, that opens."""
+
+
 def _attribute(name):
     return {"attribute": name} if name else {}
 
@@ -45,6 +49,9 @@ VARIANTS = {
         kind: [_attribute(name) for name in ("amount", "items", "category", "gift", "rating")]
         for kind in ("first", "last")
     },
+    "open": [
+        {"key": "shop", "closed_by": closed_by} for closed_by in (["returned"], ["clicked", "returned"])
+    ],
     "distinct": [_attribute(name) for name in ("shop", "category", "items", "gift", "rating")],
     "rate": [_attribute(name) for name in (None, "amount", "items")],
     "decayed": [
@@ -133,6 +140,7 @@ def feature_set(folder, kind):
         load_playbook(
             folder,
             ("features", "features", BATTERY[kind]),
+            *(("events", "events", name, "attributes", "shop", {"type": "string"}) for name in CLOSING),
             ("actions", "actions", {name: _SALE | {"attributes": own} for name, own in ACTIONS.items()}),
             ("policies", {}),
         )
@@ -218,6 +226,11 @@ def slow(definition, events, as_of):
             return len(found)
         case "recency":
             return Fraction(as_of - found[-1].event_time, DAY) if found else None
+        case "open":
+            waiting = [
+                o for o in found if "shop" in o.attributes and not slow_closed(definition, o, events, as_of)
+            ]
+            return Fraction(as_of - waiting[0].event_time, SECOND) if waiting else None
         case "interval":
             gaps = [later.event_time - earlier.event_time for earlier, later in pairwise(found)]
             return Fraction(sum(gaps), len(gaps) * DAY) if gaps else None
@@ -240,6 +253,17 @@ def slow(definition, events, as_of):
             value = values[0 if end == "first" else -1]
             return CATEGORIES.index(value) if name == "category" else value
     return None
+
+
+def slow_closed(definition, opening, events, as_of):
+    """Look whether any event so far closes an opening."""
+    return any(
+        event.type in definition["closed_by"]
+        and event.attributes.get("shop") == opening.attributes["shop"]
+        and (opening.event_time, opening.event_id) <= (event.event_time, event.event_id)
+        and event.event_time < as_of
+        for event in events
+    )
 
 
 def slow_decay(amounts, ages, half_life):
@@ -306,7 +330,10 @@ def slow_age(kind, name, events, as_of):
         ages = [slow_age(kind, other, events, as_of) for other in read]
         return min((age for age in ages if age is not None), default=None)
     found = in_window(definition, events, as_of)
-    return Fraction(as_of - found[-1].event_time, SECOND) if found else None
+    for event in definition.get("closed_by", ()):
+        found += in_window({"event": event, "window": definition.get("window"), "where": {}}, events, as_of)
+    newest = max((event.event_time for event in found), default=None)
+    return None if newest is None else Fraction(as_of - newest, SECOND)
 
 
 OFFSETS = st.sampled_from(
@@ -324,7 +351,7 @@ ATTRIBUTES = st.fixed_dictionaries(
     },
 )
 STREAMS = st.lists(
-    st.tuples(OFFSETS, st.sampled_from(["order", "order", "clicked"]), ATTRIBUTES | st.just(FULL)),
+    st.tuples(OFFSETS, st.sampled_from(["order", "order", *CLOSING]), ATTRIBUTES | st.just(FULL)),
     max_size=25,
 ).map(
     lambda rows: [

@@ -315,6 +315,15 @@ def test_words_of_any_kind_may_be_anything(tmp_path):
 
 
 PURPOSES = SHOP["playbook"]["purposes"]
+WAITING = {"kind": "open", "event": "order", "key": "shop", "closed_by": ["returned"]}
+PROMISE = {
+    "name": "reply",
+    "text": "So.",
+    "feature": "waiting",
+    "within": "2h",
+    "most": 2,
+    "applies_to": {"groups": ["offers"]},
+}
 EVERYBODY = (*RECALL, "treatments", "mail", "content", "headline", "Hello {profile.age|you}")
 
 
@@ -358,6 +367,20 @@ EVERYBODY = (*RECALL, "treatments", "mail", "content", "headline", "Hello {profi
                 )
             ],
             [("{", 'rule "nobody" is about no treatment')],
+        ),
+        *(
+            (
+                [
+                    ("events", "events", "returned", {"attributes": {"shop": {"type": "string"}}}),
+                    ("features", "features", "waiting", WAITING | {"window": window}),
+                    policies(promises=[PROMISE]),
+                ],
+                told,
+            )
+            for window, told in (
+                ("2h", [("{", 'promise "reply" is never overdue: feature.waiting forgets after 2 h')]),
+                ("7201s", []),
+            )
         ),
         (
             [policies(eligibility=[rule("all", "true")])],

@@ -161,6 +161,15 @@ def test_weights_are_nothing_that_rules_can_read(tmp_path):
         (feature(kind="action", attribute="season"), '"season" is of type string'),
         (feature(kind="action", attribute="categories"), '"categories" is of type weights'),
         (feature(kind="count", event="order", where={"amount": 1}), '"amount" is of type decimal'),
+        *(
+            (feature(kind="open", event="order", key=key, closed_by=[by]), message)
+            for key, by, message in (
+                ("items", "clicked", '"items" is of type integer; fitting: string'),
+                ("category", "clicked", '"category" is of type enum; fitting: string'),
+                ("shop", "clicked", 'unknown attribute of "clicked": "shop"'),
+                ("shop", "order", '"order" opens, so it cannot close: each would close itself'),
+            )
+        ),
         (feature(kind="count", event="order", where={"rating": 1}), '"rating" is of type number'),
         (
             feature(kind="count", event="order", where={"gift": 1}),

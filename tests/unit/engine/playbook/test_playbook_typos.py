@@ -85,6 +85,7 @@ REFERENCES = {
                 ("paid_daily", "rate"),
                 ("paid_lately", "decayed"),
                 ("visit_days", "recency"),
+                ("standing", "open"),
                 ("visit_rhythm", "interval"),
                 ("genres", "distinct"),
                 ("liking", "affinity"),
@@ -125,6 +126,9 @@ REFERENCES = {
                 ("genres", "distinct", "genre", "genrer"),
             )
         ),
+        ("event", "  standing:\n", "booked", "boked"),
+        ("event", "  standing:\n", "seated", "seatd"),
+        ("attribute", "  standing:\n", "hall", "hal"),
         ("attribute", "where:", "genre", "gendre"),
         ("attribute", "where:", "premiere", "premier"),
         ("attribute", "  liking:\n", "genre", "gnre"),
@@ -186,14 +190,23 @@ REFERENCES = {
         ("treatment", "treatments:", "tickets/poster", "poster"),
         ("channel", "channels: [", "email", "mail"),
         ("action", "factor: 1.5", "tickets", "tcikets"),
+        ("feature", "promises:", "standing", "standng"),
+        ("group", "most: 4", "notices", "notcies"),
         ("group", "factor: 2", "offers", "offres"),
+        ("group", "few_offers", "offers", "ofers"),
+        ("each", "few_offers", "channel", "chanel"),
+        ("after", "no_means_no", "rejected", "rejcted"),
+        ("each", "no_means_no", "- group", "- gruop"),
+        ("each", "used_to_it", "purpose", "purpos"),
+        ("group", "first:", "notices", "notice"),
+        ("group", "within: 12h", "offers", "offer"),
     ],
 }
-WORDS = {"objective", "use", "recipient", "type", "provenance", "class", "classes"}
+WORDS = {"objective", "use", "recipient", "type", "provenance", "class", "classes", "each", "after"}
 
 
 def message(what, right, wrong):
-    right, wrong = (text.split(": ")[-1].strip() for text in (right, wrong))
+    right, wrong = (text.split(": ")[-1].strip().removeprefix("- ") for text in (right, wrong))
     if what == "control_arms":
         return f'"{wrong}" is unknown; did you mean "{right}"?'
     if what in WORDS or right in ("share", "total"):
@@ -221,6 +234,7 @@ EXPRESSIONS = [
             ("/ ", "feature.visits", "visits"),
         )
     ),
+    ("actions.yaml", 'action "tickets"', "stop_when:", "feature.bookings", "feature.booking"),
     *(
         ("policies.yaml", f'rule "{rule}"', before, right, wrong)
         for rule, before, right, wrong in (
@@ -263,6 +277,7 @@ VALUES = {
         ("", "0.01\n", "high\n", "minimum_propensity: must be a number"),
         ("public:", "true", "ture", 'public: must be true or false; did you mean "true"?'),
         ("public:", "true", "yes", "public: must be true or false"),
+        ("inbound:", "true", "maybe", "inbound: must be true or false"),
         ("delay:", "4h", "4 h", f"delay: '4 h' {LENGTH}"),
         ("hours:", '"19:00"', '"19.00"', f"from: '19.00' {CLOCK}"),
         ("hours:", '"22:30"', "22", f"to: 22 {CLOCK}"),
@@ -310,6 +325,10 @@ VALUES = {
         ("where:", "opera", "1.5", "genre: must be a word, a whole number, true or false"),
         ("In a year", "365d", "365", f"window: 365 {LENGTH}"),
         ("half_life:", "30d", "month", f"half_life: 'month' {LENGTH}"),
+        ("  standing:\n", "[seated, gone]", "[]", "closed_by: must have at least 1"),
+        ("  standing:\n", "[seated, gone]", "seated", "closed_by: must be a list"),
+        ("  standing:\n", "[seated, gone]", "[seated, seated]", '"seated" stands twice'),
+        ("  standing:\n", "seated", "booked", '"booked" opens, so it cannot close: each would close itself'),
     ],
     "actions.yaml": [
         (
@@ -377,7 +396,43 @@ VALUES = {
         ("levers:", "fill_the_house", "likes_it", 'a rule named "likes_it" stands above'),
         ("quiet_hours:", '"22:00"', '"22:0"', f"from: '22:0' {CLOCK}"),
         ("weights:", "1.5", "often", "factor: must be a number"),
+        ("promises:", "15m", "soon", f"within: 'soon' {LENGTH}"),
+        ("promises:", "most: 4", "most: 1", "most: Input should be greater than 1"),
+        ("promises:", "standing", "visits", '"visits" is of kind count; needed: open'),
+        (
+            "most: 4",
+            "    applies_to:\n      groups: [notices]",
+            "    applies_to: {}",
+            '"applies_to" must say what answers the promise',
+        ),
         ("factor: 1.5", "factor: 2", "factor: -2", "factor: Input should be greater than or equal to 0"),
+        ("claim_within:", "2d", "tomorrow", f"claim_within: 'tomorrow' {LENGTH}"),
+        ("claim_within:", "2d", "31d", "claim_within: must be at most 30d"),
+        ("few_offers", "most: 3", "most: 0", "most: Input should be greater than or equal to 1"),
+        ("few_offers", "7d", "fortnight", f"window: 'fortnight' {LENGTH}, nor day, week or month"),
+        ("few_offers", "7d", "401d", "window: must be at most 400d"),
+        ("few_offers", "7d", "7", f"window: 7 {LENGTH}, nor day, week or month"),
+        ("few_offers", "[channel, group]", "[group, group]", 'each: "group" stands twice'),
+        ("few_offers", "[channel, group]", "group", "each: must be a list"),
+        ("caps:", "few_offers", "fill_the_house", 'a rule named "fill_the_house" stands above'),
+        (
+            "one_a_day",
+            "window: day",
+            "window: dya",
+            f"window: 'dya' {LENGTH}, nor day, week or month; did you mean \"day\"?",
+        ),
+        ("no_means_no", "90d", "401d", "rest: must be at most 400d"),
+        ("no_means_no", "90d", "month", f"rest: 'month' {LENGTH}"),
+        ("used_to_it", "0.50", "0", "amount: Input should be greater than 0"),
+        ("used_to_it", "0.50", "0.0000001", "amount: an amount has at most six decimals"),
+        ("first:", "12h", "week", f"within: 'week' {LENGTH}"),
+        ("", "first:\n      groups:\n        - notices", "first: {}", '"first" must say what it is about'),
+        (
+            "within: 12h",
+            "    applies_to:\n      groups:\n        - offers",
+            "    applies_to: {}",
+            '"applies_to" must say what it is about',
+        ),
     ],
 }
 

@@ -149,7 +149,15 @@ def replaced(data, path, value):
     return [*data[:step], *([] if inner is ... else [inner]), *data[step + 1 :]]
 
 
-ELSE = {"by": "hall", "match": "hall", "time_zone": "Europe/Rome", "within": "2d"}
+ELSE = {
+    "by": "hall",
+    "match": "hall",
+    "time_zone": "Europe/Rome",
+    "within": "2d",
+    "after": "accepted",
+    "feature": "queueing",
+    "key": "campaign",
+}
 
 
 def alternatives(key, value, values):

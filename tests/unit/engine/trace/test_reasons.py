@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +83,8 @@ def test_reasons_are_sentences_with_numbers():
         likely.text == "The chance of success is estimated at 25.0%, 2.5 times the usual 10.0% of this group."
     )
     assert value.text == "Success is worth 5.00 EUR; the attempt costs 0.30."
+    [_, dearer] = for_action(replace(candidate(0.25), extra_cost_micros=500_000), 0.1)
+    assert dearer.text == "Success is worth 5.00 EUR; the attempt costs 0.80."
     [prior, _] = for_action(candidate(0.1), 0.1, True)
     assert prior.text == "The usual chance in this group is 10.0%; no score for this customer was to be had."
     [unknown, _] = for_action(candidate(0.25), None)
@@ -116,6 +120,8 @@ def test_silence_without_any_candidate_says_so():
         ("applicability", "NOT_ELIGIBLE"),
         ("suitability", "NOT_ELIGIBLE"),
         ("suppression", "SUPPRESSED"),
+        ("stop", "POINTLESS"),
+        ("contact", "CONTACT_POLICY"),
         ("place", "NOT_POSSIBLE"),
         ("content", "NOT_POSSIBLE"),
         ("arm", "CONTROL_ARM"),
