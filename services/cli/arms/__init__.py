@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
 from services.cli.moments import moment
-from services.engine.instants import microseconds
 from services.engine.playbook.kinds import parse_window
 
 
