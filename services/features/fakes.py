@@ -26,7 +26,7 @@ class InMemoryEvents:
         self.events.update(placements.fresh)
         return Appended(placements.answers, placements.newest)
 
-    async def snapshot(self, customer_id: str) -> Snapshot:
+    async def snapshot(self, *members: str) -> Snapshot:
         """Return what happened to a customer."""
         self._fail()
         found = [
@@ -37,7 +37,7 @@ class InMemoryEvents:
                 attributes=json.loads(event.attributes),
             )
             for event in self.events.values()
-            if event.customer_id == customer_id
+            if event.customer_id in members
         ]
         return Snapshot(History(found), len(self.events))
 

@@ -12,7 +12,15 @@ from services.engine import moments
 from services.engine.features.feature_set import FeatureSet, Vector
 from services.engine.features.history import History
 from services.engine.playbook.playbook import Playbook
-from services.engine.violations import LONGEST_ID, Invalid, InvalidRequest, Violation, check_text, unknown
+from services.engine.violations import (
+    LONGEST_ID,
+    Invalid,
+    InvalidRequest,
+    Violation,
+    check_count,
+    check_text,
+    unknown,
+)
 from services.features.domain.events import Event, IncomingEvent, check
 from services.features.domain.placement import Placed, Placement
 from services.features.metrics import FeatureMetrics
@@ -21,6 +29,7 @@ from services.features.ports import EventStore
 # Checking so many events takes a few milliseconds; then other calls have their turn.
 _EVENTS_IN_A_ROW: Final = 100
 _MOST_SUGGESTIONS: Final = 10
+MOST_MEMBERS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +39,7 @@ class Key:
     customer_id: str
     as_of_time: moments.Moment | None
     action_ids: Sequence[str]
+    member_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +151,9 @@ class FeatureHandlers:
     async def _vectors(self, edition: Edition, key: Key, now: int) -> Vectors | Invalid:
         violations: list[Violation] = []
         check_text("customer_id", key.customer_id, violations, least=1, most=LONGEST_ID)
+        if check_count("member_ids", len(key.member_ids), MOST_MEMBERS, violations):
+            for index, member_id in enumerate(key.member_ids):
+                check_text(f"member_ids[{index}]", member_id, violations, least=1, most=LONGEST_ID)
         as_of = now
         try:
             as_of = now if key.as_of_time is None else moments.as_of(key.as_of_time)
@@ -153,7 +166,7 @@ class FeatureHandlers:
                 violations.append(Violation(f"action_ids[{index}]", unknown(action_id, near)))
         if violations:
             return Invalid(tuple(violations))
-        snapshot = await self._store.snapshot(key.customer_id)
+        snapshot = await self._store.snapshot(*{key.customer_id, *key.member_ids})
         return _compute(edition.features, snapshot.history, as_of, key.action_ids, snapshot.sequence)
 
     def _edition(self, playbook_version: str, min_sequence: int) -> Edition:

@@ -29,7 +29,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All the events of a customer up to ``sequence``, and none after it."""
+    """All the events of a customer, over all its members, up to ``sequence``, and none after it."""
 
     history: History
     sequence: int
@@ -49,8 +49,8 @@ class EventStore(Protocol):
         """
         ...
 
-    async def snapshot(self, customer_id: str) -> Snapshot:
-        """Return what happened to a customer; no events where the customer is unknown."""
+    async def snapshot(self, *members: str) -> Snapshot:
+        """Return what happened to a customer, given by all its ids; no events of those unknown."""
         ...
 
     async def newest(self) -> int:

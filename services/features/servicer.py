@@ -131,6 +131,7 @@ def _key(key: pb.FeatureKey) -> Key:
         customer_id=key.customer_id,
         as_of_time=_moment(key.as_of_time) if key.HasField("as_of_time") else None,
         action_ids=tuple(key.action_ids),
+        member_ids=tuple(key.member_ids),
     )
 
 

@@ -20,7 +20,7 @@ from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.request import check
 from services.gateway.domain.situation import assess
 from services.gateway.handlers import DecideHandler
-from services.gateway.ports import LedgerMoved, LogFull, NotLogged
+from services.gateway.ports import LeaseOver, LedgerMoved, LogFull, NotLogged
 from services.gateway.resolver import Known, Remaining
 
 
@@ -91,7 +91,9 @@ class ClaimHandler:
                     continue
                 claim = moment.judged(standing, known, reading, claim_id)
                 try:
-                    written = await log.claim(decision_id, rank, claim, reading.versions)
+                    written = await log.claim(decision_id, rank, claim, reading.versions, known.valid_until)
+                except LeaseOver:
+                    continue
                 except LedgerMoved:
                     await turn.wait(standing.customer_id)
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +14,15 @@ from services.gateway.domain.knowledge import Cause, Features, Model, Profile, S
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import Answered, OutcomeReport, Settled, settle
 from services.gateway.domain.request import CustomerKey
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LedgerMoved, LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import (
+    MOST_OUTCOMES_TOLD,
+    LedgerMoved,
+    LogEntry,
+    LogFull,
+    Logged,
+    NotLogged,
+    ensure_valid,
+)
 
 
 @dataclass(kw_only=True)
@@ -47,16 +56,23 @@ class InMemoryFeatures:
     sequence: int = 1
     failure: Unavailable | None = None
     read_customers: list[str] = field(default_factory=list)
+    read_members: list[tuple[str, ...]] = field(default_factory=list)
 
     async def reach(self, timeout: float) -> None:
         """Answer as a read would."""
         _fail(self.failure, timeout)
 
     async def read(
-        self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
+        self,
+        members: Sequence[str],
+        as_of: datetime,
+        action_ids: Sequence[str],
+        min_sequence: int,
+        timeout: float,
     ) -> Features:
         """Return the same numbers for anybody."""
-        self.read_customers.append(customer_id)
+        self.read_customers.append(members[0])
+        self.read_members.append(tuple(members))
         _fail(self.failure, timeout)
         if min_sequence > self.sequence:
             raise Unavailable(Cause.MISMATCH, "SEQUENCE_NOT_REACHED")
@@ -144,6 +160,7 @@ class InMemoryLog:
         self._push_back()
         if standing := await self.find(entry.decision_id, entry.live):
             return standing
+        ensure_valid(entry.valid_until)
         if entry.reserves:
             self._advance(entry.versions)
         if self.queued * 2 >= self.queue_limit:
@@ -186,9 +203,17 @@ class InMemoryLog:
         self._fail()
         return self.standings.get((decision_id, rank))
 
-    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+    async def claim(
+        self,
+        decision_id: str,
+        rank: int,
+        claim: Claim,
+        versions: Mapping[str, int],
+        valid_until: float = math.inf,
+    ) -> Claim:
         """Write the first verdict on a claim, or return the one that stands."""
         self._push_back()
+        ensure_valid(valid_until)
         before = self.standings[decision_id, rank]
         if before.claim is not None:
             return before.claim

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,8 +19,8 @@ from services.gateway.domain.making import Edition
 from services.gateway.domain.request import Checked, DecisionRequest, check
 from services.gateway.domain.situation import assess
 from services.gateway.domain.timing import Stopwatch
-from services.gateway.journal import Journal
-from services.gateway.ports import Encoder, LedgerMoved, NotLogged
+from services.gateway.journal import Basis, Journal
+from services.gateway.ports import Encoder, LeaseOver, LedgerMoved, NotLogged
 from services.gateway.propensities import Propensities
 from services.gateway.resolver import Remaining, Resolver
 from services.gateway.turns import Turns
@@ -62,19 +62,38 @@ class DecideHandler:
             raise invalid(*(Violation(*violation) for violation in error.violations)) from None
         async with self.turns.begun() as turn:
             while True:
-                decision, versions = await self._make(checked, watch, remaining)
+                decision, basis = await self._make(checked, watch, remaining)
                 decision = replace(decision, timings=watch.stages, total=watch.total)
                 try:
-                    return await self.journal.seal(decision, fingerprint, encoder, versions)
+                    return await self._seal(decision, fingerprint, encoder, basis, remaining)
+                except LeaseOver:
+                    continue
                 except LedgerMoved:
                     # Another decision about the customer came first. Those of this process go on one
                     # by one, so that they do not overtake each other again and again.
                     await turn.wait(decision.customer_id)
 
-    async def _make(
-        self, checked: Checked, watch: Stopwatch, remaining: Remaining
-    ) -> tuple[Decision, Mapping[str, int]]:
-        """Decide by what is so now; return the versions of the ledger, too."""
+    async def _seal(
+        self, decision: Decision, fingerprint: str, encoder: Encoder, basis: Basis, remaining: Remaining
+    ) -> object:
+        """Log and return a decision; one that took long first asks again who is one customer.
+
+        Raises:
+            LeaseOver: it has changed.
+        """
+        while True:
+            try:
+                return await self.journal.seal(decision, fingerprint, encoder, basis)
+            except LeaseOver:
+                if basis.known is None:
+                    raise
+                until = await self.resolver.renewed(decision.checked, basis.known, remaining)
+                if until is None:
+                    raise
+                basis = replace(basis, valid_until=until)
+
+    async def _make(self, checked: Checked, watch: Stopwatch, remaining: Remaining) -> tuple[Decision, Basis]:
+        """Decide by what is so now; return what that rests on, too."""
         edition = Edition(self.playbook, self.feature_set)
         with watch.stage("candidates"):
             fates = funnel.live_candidates(self.playbook, checked)
@@ -82,7 +101,7 @@ class DecideHandler:
         with watch.stage("resolve"):
             known = await self.resolver.resolve(checked, action_ids, remaining)
             if known.profile is None or not known.profile.found:
-                return making.about_nobody(edition, checked, known.profile, known.degradations), {}
+                return making.about_nobody(edition, checked, known.profile, known.degradations), Basis()
             reading, lost = await self._reading(known.profile, checked)
         with watch.stage("policy"):
             situation = assess(*edition, checked, known.profile, known.features, reading.ledger)
@@ -92,7 +111,8 @@ class DecideHandler:
             scored = await self.propensities.assign(fates, known, situation, checked, remaining)
         with watch.stage("arbitrate"):
             decision = making.concluded(edition, fates, situation, checked, scored, known.degradations)
-        return answer.silenced(decision, lost) if lost else decision, reading.versions
+        basis = Basis(versions=reading.versions, known=known.profile, valid_until=known.valid_until)
+        return answer.silenced(decision, lost) if lost else decision, basis
 
     async def _reading(self, profile: Profile, checked: Checked) -> tuple[Reading, str]:
         """Read the ledger where something asks for it, or tell why it cannot be read."""

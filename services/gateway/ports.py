@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,9 +40,14 @@ class FeatureReader(Protocol):
         ...
 
     async def read(
-        self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
+        self,
+        members: Sequence[str],
+        as_of: datetime,
+        action_ids: Sequence[str],
+        min_sequence: int,
+        timeout: float,
     ) -> Features:
-        """Return the customer's features and the candidate features of the actions."""
+        """Return the features of a customer, named by all its ids, and those of the actions as candidates."""
         ...
 
 
@@ -70,7 +77,8 @@ class LogEntry:
     """One decision to log; ``record`` and ``without_trace`` are encoded, the latter without optionals.
 
     ``offers`` are the ranked actions of a live decision, in order. Where one of them reserves,
-    ``versions`` are those of the ledger that it was decided by, of each member.
+    ``versions`` are those of the ledger that it was decided by, of each member. After ``valid_until``, by
+    ``time.monotonic``, who is one customer may have changed.
     """
 
     decision_id: str
@@ -80,6 +88,7 @@ class LogEntry:
     record_time: datetime
     offers: Sequence[Offer] = ()
     versions: Mapping[str, int] = field(default_factory=dict)
+    valid_until: float = math.inf
     record: bytes
     without_trace: bytes
 
@@ -87,6 +96,12 @@ class LogEntry:
     def reserves(self) -> bool:
         """Tell whether it takes slots of the ledger."""
         return any(offer.claim_by is not None for offer in self.offers)
+
+
+def ensure_valid(until: float) -> None:
+    """Raise ``LeaseOver`` after a moment of ``time.monotonic``; stores ask just before they commit."""
+    if time.monotonic() > until:
+        raise LeaseOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +128,10 @@ class LedgerMoved(Exception):
     """The ledger changed since it was read; nothing was written. Read it again, and decide again."""
 
 
+class LeaseOver(Exception):
+    """It took so long that who is one customer may have changed; nothing was written."""
+
+
 class DecisionLog(Protocol):
     """The gateway's own store of decisions, the contact ledger, outcomes and the last known model.
 
@@ -132,6 +151,7 @@ class DecisionLog(Protocol):
 
         Raises:
             LedgerMoved: it reserves, and a member's ledger is not of the version that it was decided by.
+            LeaseOver: ``valid_until`` has passed.
         """
         ...
 
@@ -147,13 +167,21 @@ class DecisionLog(Protocol):
         """Return what the ledger holds of one ranked action of a live decision, None where there is none."""
         ...
 
-    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+    async def claim(
+        self,
+        decision_id: str,
+        rank: int,
+        claim: Claim,
+        versions: Mapping[str, int],
+        valid_until: float = math.inf,
+    ) -> Claim:
         """Write the first verdict on a claim durably and return it, or the one that stands already.
 
         One that goes takes the slot, any other gives it back.
 
         Raises:
             LedgerMoved: a member's ledger is not of the version in ``versions``.
+            LeaseOver: ``valid_until`` has passed.
         """
         ...
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,13 +23,15 @@ class Known:
     """What one decision could learn.
 
     ``profile`` is None where nobody can tell whom the decision is about; ``stale`` where the
-    features are the last good ones.
+    features are the last good ones. Who is one customer may be acted on until ``valid_until``, by
+    ``time.monotonic``.
     """
 
     profile: Profile | None
     features: Features | None = None
     stale: bool = False
     degradations: tuple[Degradation, ...] = ()
+    valid_until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +47,18 @@ class Resolver:
         """Read profile and features, at once where the customer's id is given."""
         profile: Profile | Degradation
         features: Features | Degradation | None
-        if customer_id := checked.customer.customer_id:
+        started = time.monotonic()
+        customer_id = checked.customer.customer_id
+        if customer_id:
             # Before Python 3.13 a TaskGroup whose child fails leaves its task marked as cancelled.
             profile, features = await asyncio.gather(
                 self._profile(checked, remaining),
-                self._features(customer_id, checked, action_ids, remaining),
+                self._features([customer_id], checked, action_ids, remaining),
             )
         else:
             profile, features = await self._profile(checked, remaining), None
-            if isinstance(profile, Profile) and profile.found:
-                features = await self._features(profile.customer_id, checked, action_ids, remaining)
+        if isinstance(profile, Profile) and profile.found and profile.members != (customer_id,):
+            features = await self._features(profile.members, checked, action_ids, remaining)
         degradations = tuple(read for read in (profile, features) if isinstance(read, Degradation))
         if isinstance(profile, Degradation):
             if not customer_id:
@@ -64,9 +70,25 @@ class Resolver:
             is_whole = not (checked.request.action_ids or checked.request.groups)
             if features is not None and profile.found and is_whole:
                 self.last_good.keep(profile.customer_id, features, self.now())
-            return Known(profile=profile, features=features, degradations=degradations)
-        last = self.last_good.get(profile.customer_id, checked.decision_time)
-        return Known(profile=profile, features=last, stale=last is not None, degradations=degradations)
+            stale = False
+        else:
+            features = self.last_good.get(profile.customer_id, checked.decision_time)
+            stale = features is not None
+        return Known(
+            profile=profile,
+            features=features,
+            stale=stale,
+            degradations=degradations,
+            valid_until=started + profile.lease,
+        )
+
+    async def renewed(self, checked: Checked, known: Profile, remaining: Remaining) -> float | None:
+        """Return until when who is one customer may be acted on from now, None where it has changed."""
+        started = time.monotonic()
+        profile = await self._profile(checked, remaining)
+        if not isinstance(profile, Profile) or profile.identity_version != known.identity_version:
+            return None
+        return started + profile.lease if profile.members == known.members else None
 
     async def _profile(self, checked: Checked, remaining: Remaining) -> Profile | Degradation:
         as_of = None if checked.request.live else checked.decision_time
@@ -76,10 +98,10 @@ class Resolver:
             return error.of(Source.PROFILE)
 
     async def _features(
-        self, customer_id: str, checked: Checked, action_ids: Sequence[str], remaining: Remaining
+        self, members: Sequence[str], checked: Checked, action_ids: Sequence[str], remaining: Remaining
     ) -> Features | Degradation:
         least, timeout = checked.request.min_sequence, share(remaining(), READ_SHARE)
         try:
-            return await self.features.read(customer_id, checked.decision_time, action_ids, least, timeout)
+            return await self.features.read(members, checked.decision_time, action_ids, least, timeout)
         except Unavailable as error:
             return error.of(Source.FEATURES)

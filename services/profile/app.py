@@ -49,7 +49,9 @@ async def open_service(
         metrics.watch_queue(lambda: database.queue_depth)
         borrowed = BorrowedValues(settings.borrowed_values)
         metrics.watch_borrowed(lambda: len(borrowed))
-        handlers = ProfileHandlers(SqliteProfiles(database), playbook, now, metrics, borrowed)
+        handlers = ProfileHandlers(
+            SqliteProfiles(database), playbook, now, metrics, borrowed, settings.identity_lease_seconds
+        )
         await stack.enter_async_context(
             following(
                 "profile",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
 from typing import Final, TypeVar
@@ -19,10 +19,11 @@ from services.engine.violations import (
 )
 from services.profile.domain import consents as consenting
 from services.profile.domain import updates as updating
-from services.profile.domain.attributes import end_of
+from services.profile.domain.attributes import Attribute, end_of
 from services.profile.domain.borrowed import BorrowedValues
 from services.profile.domain.consents import Consent, IncomingConsent, Recorded
 from services.profile.domain.identities import Identity, check_identity
+from services.profile.domain.links import Linked, Linking, LinkRecord
 from services.profile.domain.updates import Checked, IncomingUpdate, Taken
 from services.profile.metrics import ProfileMetrics
 from services.profile.ports import Profile, ProfileStore
@@ -45,7 +46,10 @@ Key = str | Identity | None
 
 
 class ProfileHandlers:
-    """Handles every call of the profile service; ``now`` returns UTC microseconds since 1970."""
+    """Handles every call of the profile service; ``now`` returns UTC microseconds since 1970.
+
+    ``lease_seconds`` is how long readers may act on who is one customer; ``pause`` waits so long.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,11 @@ class ProfileHandlers:
         now: Callable[[], int],
         metrics: ProfileMetrics,
         borrowed: BorrowedValues,
+        lease_seconds: float,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.lease_seconds = lease_seconds
+        self._pause = pause
         self._store = store
         self._borrowed = borrowed
         self._playbook = playbook
@@ -119,6 +127,81 @@ class ProfileHandlers:
         playbook = self._playbook
         return [await self._resolve(identity, playbook) async for identity in _politely(identities)]
 
+    async def link(
+        self, link_id: str, customer: Key, other: Key, source: str, *, is_unlink: bool = False
+    ) -> Linked:
+        """Put a link on file, or an unlink of ``other``, who is named by id then.
+
+        Nobody acts any more on who was one before when this returns.
+
+        Raises:
+            InvalidRequest: a text is too long, or a key names nobody.
+        """
+        violations: list[Violation] = []
+        check_text("link_id", link_id, violations, least=1, most=LONGEST_ID)
+        check_text("source", source, violations, least=0, most=LONGEST_ID)
+        playbook, ids = self._playbook, []
+        keys = {"customer_id": other} if is_unlink else {"customer": customer, "other": other}
+        for field, key in keys.items():
+            ids.append(await self._owner(field, key, playbook, violations))
+        if violations:
+            raise InvalidRequest(*violations)
+        member_id = ids[-1]
+        customer_id = "" if is_unlink else ids[0]
+        if member_id and member_id == customer_id:
+            raise InvalidRequest(Violation("other", "is the same customer"))
+        linked = await self._store.link(
+            Linking(
+                link_id=link_id,
+                customer_id=customer_id,
+                member_id=member_id,
+                is_unlink=is_unlink,
+                source=source,
+                record_time=self._now(),
+            )
+        )
+        self._metrics.links.labels("unlink" if is_unlink else "link", linked.answer.value).inc()
+        if linked.family is not None:
+            # A repeat may come of a caller that did not wait.
+            await self._pause(self.lease_seconds)
+        return linked
+
+    async def links(self, key: Key) -> list[LinkRecord]:
+        """Return the links of a customer.
+
+        Raises:
+            InvalidRequest: the key is none.
+        """
+        return await self._store.links(await self._named(key))
+
+    async def consents(self, key: Key) -> list[Consent]:
+        """Return every consent of a customer.
+
+        Raises:
+            InvalidRequest: the key is none.
+        """
+        return await self._store.consents_of(await self._named(key))
+
+    async def _named(self, key: Key) -> str:
+        violations: list[Violation] = []
+        customer_id = await self._owner("customer", key, self._playbook, violations)
+        if violations:
+            raise InvalidRequest(*violations)
+        return customer_id
+
+    async def _owner(self, field: str, key: Key, playbook: Playbook, violations: list[Violation]) -> str:
+        """Return the id that a key names, empty where nobody has the identity."""
+        if key is None:
+            violations.append(Violation(field, "must hold a customer_id or an identity"))
+            return ""
+        if isinstance(key, str):
+            check_text(field, key, violations, least=1, most=LONGEST_ID)
+            return key
+        found = await self._resolve(key, playbook, field)
+        if isinstance(found, Invalid):
+            violations.extend(found.violations)
+        return found if isinstance(found, str) else ""
+
     async def _read(self, key: Key, before: int | None, playbook: Playbook) -> Profile | Answer | Invalid:
         if key is None:
             return Invalid((Violation("key", "must hold a customer_id or an identity"),))
@@ -146,7 +229,11 @@ class ProfileHandlers:
         now = self._now()
         declared = playbook.profile.attributes
         names = {name for name, attribute in declared.items() if attribute.provenance == "borrowed"}
-        borrowed = self._borrowed.read(profile.customer_id, names, before, now)
+        borrowed: dict[str, Attribute] = {}
+        for member in reversed((profile.customer_id, *profile.members)):
+            for name, found in self._borrowed.read(member, names, before, now).items():
+                if name not in borrowed or found.record_time >= borrowed[name].record_time:
+                    borrowed[name] = found
         kept = {name: found for name, found in profile.attributes.items() if name not in names}
         time = now if before is None else before
         attributes = {

@@ -33,6 +33,13 @@ class ProfileMetrics:
             ["result"],
             registry=registry,
         )
+        self.links = Counter(
+            "tact_profile_links",
+            "Links and unlinks received, by what became of them: "
+            "linked, duplicate, reused, customer_unknown or not_linked.",
+            ["act", "result"],
+            registry=registry,
+        )
         self._waiting = Gauge(
             "tact_profile_waiting_writes", "Writes that wait for the store.", registry=registry
         )

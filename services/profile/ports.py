@@ -9,6 +9,7 @@ from typing import Protocol
 from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded
 from services.profile.domain.identities import Identity
+from services.profile.domain.links import Linked, Linking, LinkRecord
 from services.profile.domain.updates import Taken, Update
 
 
@@ -22,9 +23,14 @@ class StoreOverloaded(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What is on file for a customer: attributes that have a value, and the consents that count."""
+    """What is on file for a customer: attributes that have a value, and the consents that count.
+
+    ``members`` are all ids that are this customer, ``version`` the newest act about who is.
+    """
 
     customer_id: str
+    members: tuple[str, ...]
+    version: int
     attributes: Mapping[str, Attribute]
     consents: Sequence[Consent]
 
@@ -48,9 +54,25 @@ class ProfileStore(Protocol):
         ...
 
     async def resolve(self, identity: Identity) -> str | None:
-        """Return the customer of an identity, or None."""
+        """Return the customer of an identity, of whom it is a member now, or None."""
         ...
 
     async def read(self, customer_id: str, before: int | None) -> Profile | None:
-        """Return what was recorded ``before`` a time, or None where the customer is unknown."""
+        """Return what was recorded ``before`` a time, or None where the customer is unknown.
+
+        It is that of all who are one with the customer now: of each attribute the newest value, of equal
+        times that of the customer linked to, then of the first member.
+        """
+        ...
+
+    async def link(self, linking: Linking) -> Linked:
+        """Put a link or an unlink on file, in one step with the consents that it makes stricter."""
+        ...
+
+    async def links(self, customer_id: str) -> list[LinkRecord]:
+        """Return every act that a customer, or who was ever linked to it, had a part in, in order."""
+        ...
+
+    async def consents_of(self, customer_id: str) -> list[Consent]:
+        """Return every consent of a customer, over all members, in the order of arrival."""
         ...

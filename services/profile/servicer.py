@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from tact.errors.v1 import errors_pb2
@@ -19,6 +20,7 @@ from services.engine.playbook import values
 from services.engine.violations import Invalid, InvalidRequest, Violation
 from services.profile.domain.consents import Consent, IncomingConsent, Recorded, State
 from services.profile.domain.identities import Identity
+from services.profile.domain.links import Family, LinkAnswer, Linked, LinkRecord
 from services.profile.domain.updates import IncomingUpdate, Taken
 from services.profile.handlers import Answer, Key, ProfileHandlers
 from services.profile.ports import Profile, StoreOverloaded, StoreUnavailable
@@ -40,6 +42,19 @@ _REUSED: Final = Fault(
     errors_pb2.ERROR_REASON_IDENTIFIER_REUSED,
     "receipt_id was used for another consent",
 )
+_NO_LINK: Final = {
+    LinkAnswer.CUSTOMER_UNKNOWN: _CUSTOMER_UNKNOWN,
+    LinkAnswer.REUSED: Fault(
+        FaultKind.ALREADY_EXISTS,
+        errors_pb2.ERROR_REASON_IDENTIFIER_REUSED,
+        "link_id was used for another link",
+    ),
+    LinkAnswer.NOT_LINKED: Fault(
+        FaultKind.PRECONDITION,
+        errors_pb2.ERROR_REASON_NOT_LINKED,
+        "customer_id: is no member of another customer",
+    ),
+}
 
 
 class ProfileServicer:
@@ -83,14 +98,64 @@ class ProfileServicer:
         as_of_time = _moment(request.as_of_time) if request.HasField("as_of_time") else None
         with _faults():
             answers = await self._handlers.read(list(map(_key, request.customers)), as_of_time)
+        lease = Duration()
+        lease.FromMicroseconds(round(self._handlers.lease_seconds * 1e6))
         return pb.BatchGetProfilesResponse(
             results=[
                 pb.ProfileResult(error=_invalid(answer))
                 if isinstance(answer, Invalid)
-                else pb.ProfileResult(profile=_profile(answer))
+                else pb.ProfileResult(profile=_profile(answer, lease))
                 for answer in answers
             ]
         )
+
+    async def ListConsents(self, request: pb.ListConsentsRequest, call: Call) -> pb.ListConsentsResponse:
+        """Return every consent of a customer."""
+        with _faults():
+            found = await self._handlers.consents(_key(request.customer))
+        records = [
+            pb.ConsentRecord(customer_id=one.statement.customer_id, consent=_consent(one)) for one in found
+        ]
+        return pb.ListConsentsResponse(records=records)
+
+    async def LinkIdentities(
+        self, request: pb.LinkIdentitiesRequest, call: Call
+    ) -> pb.LinkIdentitiesResponse:
+        """Say that two customers are one."""
+        with _faults():
+            linked = await self._handlers.link(
+                request.link_id, _key(request.customer), _key(request.other), request.source
+            )
+        family = _family(linked)
+        return pb.LinkIdentitiesResponse(
+            customer_id=family.customer_id,
+            member_ids=family.members,
+            identity_version=family.version,
+            duplicate=linked.answer is LinkAnswer.DUPLICATE,
+        )
+
+    async def UnlinkIdentity(
+        self, request: pb.UnlinkIdentityRequest, call: Call
+    ) -> pb.UnlinkIdentityResponse:
+        """Take a member out of the customer that it was linked to."""
+        with _faults():
+            linked = await self._handlers.link(
+                request.link_id, None, request.customer_id, request.source, is_unlink=True
+            )
+        family = _family(linked)
+        return pb.UnlinkIdentityResponse(
+            customer_id=family.customer_id,
+            member_ids=family.members,
+            unlinked_member_ids=() if linked.left is None else linked.left.members,
+            identity_version=family.version,
+            duplicate=linked.answer is LinkAnswer.DUPLICATE,
+        )
+
+    async def ListLinks(self, request: pb.ListLinksRequest, call: Call) -> pb.ListLinksResponse:
+        """Tell who was linked and unlinked."""
+        with _faults():
+            acts = await self._handlers.links(_key(request.customer))
+        return pb.ListLinksResponse(links=map(_link, acts))
 
     async def ResolveIdentities(
         self, request: pb.ResolveIdentitiesRequest, call: Call
@@ -174,7 +239,24 @@ def _recorded(answer: Recorded | Invalid) -> pb.RecordConsentResult:
             return pb.RecordConsentResult(accepted=accepted)
 
 
-def _profile(profile: Profile | Answer) -> pb.Profile:
+def _family(linked: Linked) -> Family:
+    if linked.family is None:
+        raise _NO_LINK[linked.answer]
+    return linked.family
+
+
+def _link(act: LinkRecord) -> pb.Link:
+    return pb.Link(
+        link_id=act.linking.link_id,
+        customer_id=act.customer_id,
+        member_id=act.member_id,
+        is_unlink=act.linking.is_unlink,
+        record_time=_timestamp(act.linking.record_time),
+        source=act.linking.source,
+    )
+
+
+def _profile(profile: Profile | Answer, lease: Duration) -> pb.Profile:
     if isinstance(profile, Answer):
         return pb.Profile()
     return pb.Profile(
@@ -185,6 +267,9 @@ def _profile(profile: Profile | Answer) -> pb.Profile:
             for name, (value, record_time, source) in profile.attributes.items()
         },
         consents=map(_consent, profile.consents),
+        member_ids=profile.members,
+        identity_version=profile.version,
+        identity_lease=lease,
     )
 
 

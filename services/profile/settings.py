@@ -19,6 +19,7 @@ class ProfileSettings(ServiceSettings):
     metrics_port: int = Field(9401, ge=0, le=65535)
     write_queue: int = Field(1_000, ge=1)
     borrowed_values: int = Field(100_000, ge=1)
+    identity_lease_seconds: float = Field(2.0, ge=0.1, le=60)
 
     @property
     def store(self) -> Path:

@@ -425,7 +425,9 @@ def test_a_failing_store_is_named(connect, failing, code, reason):
     async def main():
         registry = CollectorRegistry()
         store = InMemoryProfiles()
-        handlers = ProfileHandlers(store, PLAYBOOK, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10))
+        handlers = ProfileHandlers(
+            store, PLAYBOOK, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10), 0.0
+        )
         servicer = ProfileServicer(handlers)
         service = Service(name="profile", descriptor=PROFILES, servicer=servicer, registry=registry)
         async with connect(service) as stub:

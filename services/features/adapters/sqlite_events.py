@@ -33,10 +33,11 @@ _KNOWN: Final = """
 _NEWEST: Final = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"
 _NEWEST_BOTH: Final = """
     SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-           (SELECT max(sequence) FROM events WHERE customer_id = ?)
+           (SELECT max(sequence) FROM events WHERE customer_id IN (SELECT value FROM json_each(?)))
 """
 _HISTORY: Final = """
-    SELECT event_id, type, event_time, attributes FROM events WHERE customer_id = ? AND sequence <= ?
+    SELECT event_id, type, event_time, attributes FROM events
+    WHERE customer_id IN (SELECT value FROM json_each(?)) AND sequence <= ?
 """
 
 
@@ -71,17 +72,18 @@ class SqliteEvents:
         with self._translating():
             return await self._database.write(write, durable=True)
 
-    async def snapshot(self, customer_id: str) -> Snapshot:
+    async def snapshot(self, *members: str) -> Snapshot:
         """Return what happened to a customer."""
+        asked = json.dumps(sorted(members))
         with self._translating():
-            newest, own = self._database.read.execute(_NEWEST_BOTH, (customer_id,)).fetchone()
+            newest, own = self._database.read.execute(_NEWEST_BOTH, (asked,)).fetchone()
             if own is None:
                 return Snapshot(History(()), newest)
-            if (history := self._cache.get(customer_id, own)) is None:
-                rows = self._database.read.execute(_HISTORY, (customer_id, own)).fetchall()
+            if (history := self._cache.get(asked, own)) is None:
+                rows = self._database.read.execute(_HISTORY, (asked, own)).fetchall()
                 with sqlite.parsing(self._database.path):
                     history = History(_events(rows))
-                self._cache.put(customer_id, own, history, len(rows))
+                self._cache.put(asked, own, history, len(rows))
             return Snapshot(history, newest)
 
     async def newest(self) -> int:

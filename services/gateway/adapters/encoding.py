@@ -208,7 +208,7 @@ def _action(decision: Decision, rank: int, chosen: Chosen) -> decision_pb.Ranked
 
 
 def _known_profile(profile: Profile, playbook: Playbook) -> log_pb.KnownProfile:
-    known = log_pb.KnownProfile()
+    known = log_pb.KnownProfile(member_ids=profile.members, identity_version=profile.identity_version)
     for name, value in profile.attributes.items():
         if f"profile.{name}" in playbook.borrowed:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
@@ -23,7 +24,7 @@ from services.gateway.adapters.log_rows import model_of, model_text, outcome_of,
 from services.gateway.domain.knowledge import Model
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import OutcomeReport, Settled
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged, ensure_valid
 
 T = TypeVar("T")
 _INSERT: Final = {
@@ -87,6 +88,7 @@ class PostgresLog:
             # Where another is about to write the same decision, this waits until it has or has not.
             if not (await connection.execute(_INSERT[entry.live], row)).rowcount:
                 return await self._find(connection, entry.decision_id, entry.live)
+            ensure_valid(entry.valid_until)
             if entry.reserves:
                 await postgres_ledger.advance(connection, entry.versions)
                 await postgres_ledger.put(
@@ -115,12 +117,22 @@ class PostgresLog:
 
         return await self._read(read, "the contact ledger")
 
-    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+    async def claim(
+        self,
+        decision_id: str,
+        rank: int,
+        claim: Claim,
+        versions: Mapping[str, int],
+        valid_until: float = math.inf,
+    ) -> Claim:
         """Write the first verdict on a claim, or return the one that stands."""
-        return await self._write(
-            lambda connection: postgres_ledger.claim(connection, decision_id, rank, claim, versions),
-            "the contact ledger",
-        )
+
+        async def write(connection: Connection) -> Claim:
+            written = await postgres_ledger.claim(connection, decision_id, rank, claim, versions)
+            ensure_valid(valid_until)
+            return written
+
+        return await self._write(write, "the contact ledger")
 
     async def record_outcomes(self, outcomes: Sequence[OutcomeReport], now: datetime) -> Settled:
         """Write outcomes durably and answer each."""

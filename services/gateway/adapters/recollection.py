@@ -171,6 +171,8 @@ def _profile(record: log_pb.DecisionRecord, playbook: Playbook) -> Profile | Non
             if attribute.HasField("record_time")
         },
         permissions={(consent.purpose, consent.channel): permission(consent) for consent in known.consents},
+        members=tuple(known.member_ids),
+        identity_version=known.identity_version,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from services.gateway.adapters.log_rows import model_of, model_text, outcome_of,
 from services.gateway.domain.knowledge import Model
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import OutcomeReport, Settled
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged, ensure_valid
 
 T = TypeVar("T")
 _INSERT: Final = {
@@ -80,6 +81,7 @@ class SqliteLog:
             row += [len(entry.offers), record, *([offers_text(entry.offers)] if entry.live else [])]
             if not connection.execute(_INSERT[entry.live], row).rowcount:
                 return self._find(connection, entry.decision_id, entry.live)
+            ensure_valid(entry.valid_until)
             if entry.reserves:
                 sqlite_ledger.advance(connection, entry.versions)
                 sqlite_ledger.put(
@@ -100,10 +102,18 @@ class SqliteLog:
         with _reading("the contact ledger"), parsing(self._database.path):
             return sqlite_ledger.standing(self._database.read, decision_id, rank)
 
-    async def claim(self, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]) -> Claim:
+    async def claim(
+        self,
+        decision_id: str,
+        rank: int,
+        claim: Claim,
+        versions: Mapping[str, int],
+        valid_until: float = math.inf,
+    ) -> Claim:
         """Write the first verdict on a claim, or return the one that stands."""
 
         def write(connection: sqlite3.Connection) -> Claim:
+            ensure_valid(valid_until)
             return sqlite_ledger.claim(connection, decision_id, rank, claim, versions)
 
         return await self._write(write, "the contact ledger")

@@ -66,6 +66,9 @@ class StubProfiles:
                 attributes=dict(self._attributes(profile)),
                 origins={name: origin(attribute) for name, attribute in profile.attributes.items()},
                 permissions={(c.purpose, c.channel): permission(c) for c in profile.consents},
+                members=tuple(profile.member_ids),
+                identity_version=profile.identity_version,
+                lease=profile.identity_lease.ToTimedelta().total_seconds() or math.inf,
             )
 
     def _attributes(self, profile: profile_pb.Profile) -> Iterator[tuple[str, values.Value]]:
@@ -92,11 +95,17 @@ class StubFeatures:
         await self._results([], 0, timeout)
 
     async def read(
-        self, customer_id: str, as_of: datetime, action_ids: Sequence[str], min_sequence: int, timeout: float
+        self,
+        members: Sequence[str],
+        as_of: datetime,
+        action_ids: Sequence[str],
+        min_sequence: int,
+        timeout: float,
     ) -> Features:
         """Read one customer's features."""
+        customer_id, *others = members
         key = features_pb.FeatureKey(
-            customer_id=customer_id, as_of_time=timestamp(as_of), action_ids=action_ids
+            customer_id=customer_id, as_of_time=timestamp(as_of), action_ids=action_ids, member_ids=others
         )
         vectors = _only(await self._results([key], min_sequence, timeout)).vectors
         names, per_action = self._features.customer_names, self._features.candidate_names

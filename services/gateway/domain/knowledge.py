@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -78,7 +79,8 @@ class Origin:
 class Profile:
     """What is on file; ``permissions`` by (purpose, channel), ``origins`` by attribute.
 
-    ``members`` are the ids that were merged into this customer, their own included.
+    ``members`` are all ids that are this customer, its own included, and ``identity_version`` is the
+    newest act about who is. They may be acted on for ``lease`` seconds from before the read.
     """
 
     found: bool = True
@@ -87,6 +89,8 @@ class Profile:
     origins: Mapping[str, Origin] = field(default_factory=dict)
     permissions: Mapping[tuple[str, str], Permission] = field(default_factory=dict)
     members: tuple[str, ...] = ()
+    identity_version: int = 0
+    lease: float = math.inf
 
     def __post_init__(self) -> None:
         if not self.members:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from services.chassis import sqlite
-from services.profile.adapters import statements
+from services.profile.adapters import sqlite_links, statements
 from services.profile.domain import consents as consenting
 from services.profile.domain import updates as updating
 from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded, State, Statement
 from services.profile.domain.identities import Identity
+from services.profile.domain.links import Linked, Linking, LinkRecord, preferred
 from services.profile.domain.updates import Taken, Update
 from services.profile.ports import Profile, StoreOverloaded, StoreUnavailable
 
@@ -81,19 +82,60 @@ class SqliteProfiles:
         """Return the customer of an identity, or None."""
         with _translating():
             row = self._database.read.execute(statements.OWNER, identity).fetchone()
-        return None if row is None else str(row[0])
+            found = None if row is None else sqlite_links.family(self._database.read, row[0])
+        return None if found is None else found.customer_id
 
     async def read(self, customer_id: str, before: int | None) -> Profile | None:
         """Return what was recorded before a time."""
-        bounds = (customer_id, _END_OF_TIME if before is None else before)
+        end = _END_OF_TIME if before is None else before
         read = self._database.read
         with _translating():
-            if read.execute(statements.CUSTOMER, (customer_id,)).fetchone() is None:
+            if (family := sqlite_links.family(read, customer_id)) is None:
                 return None
-            attributes = read.execute(statements.ATTRIBUTES, bounds).fetchall()
-            consents = read.execute(statements.CONSENTS, bounds).fetchall()
+            attributes = [
+                row
+                for member in preferred(family)
+                for row in read.execute(statements.ATTRIBUTES, (member, end)).fetchall()
+            ]
             with sqlite.parsing(self._database.path):
-                return _profile(customer_id, attributes, consents)
+                return Profile(
+                    customer_id=family.customer_id,
+                    members=family.members,
+                    version=family.version,
+                    attributes=_newest(attributes),
+                    consents=consenting.newest(self._said(read, family.members, end)),
+                )
+
+    async def link(self, linking: Linking) -> Linked:
+        """Put a link or an unlink on file, in one transaction."""
+
+        def write(connection: sqlite3.Connection) -> Linked:
+            return sqlite_links.put(
+                connection,
+                linking,
+                lambda members: self._said(connection, members),
+                lambda strict: connection.execute(statements.INSERT_CONSENTS, _json(map(_row, strict))),
+            )
+
+        return await self._write(write)
+
+    async def links(self, customer_id: str) -> list[LinkRecord]:
+        """Return every act that a customer had a part in."""
+        with _translating():
+            family = sqlite_links.family(self._database.read, customer_id)
+            return [] if family is None else sqlite_links.related(self._database.read, family.members)
+
+    async def consents_of(self, customer_id: str) -> list[Consent]:
+        """Return every consent of a customer."""
+        with _translating(), sqlite.parsing(self._database.path):
+            family = sqlite_links.family(self._database.read, customer_id)
+            return [] if family is None else self._said(self._database.read, family.members)
+
+    def _said(
+        self, connection: sqlite3.Connection, members: Sequence[str], end: int = _END_OF_TIME
+    ) -> list[Consent]:
+        rows = connection.execute(statements.CONSENTS, (json.dumps(members), end)).fetchall()
+        return [Consent(statement=_statement(row), record_time=row[-1]) for row in rows]
 
     async def _write(self, write: Callable[[sqlite3.Connection], T]) -> T:
         with _translating():
@@ -134,18 +176,17 @@ def _row(consent: Consent) -> tuple[Any, ...]:
     )
 
 
-def _profile(customer_id: str, attributes: Iterable[Any], consents: Iterable[Any]) -> Profile:
-    return Profile(
-        customer_id=customer_id,
-        attributes={
-            name: Attribute(value, record_time, source)
-            for name, text, source, record_time in attributes
-            if (value := json.loads(text)) is not None
-        },
-        consents=consenting.newest(
-            Consent(statement=_statement(row), record_time=row[-1]) for row in consents
-        ),
-    )
+def _newest(rows: Iterable[Any]) -> dict[str, Attribute]:
+    """Return the newest value of each attribute, of equal times the first; nulls are left out."""
+    found: dict[str, tuple[int, str, str]] = {}
+    for name, text, source, record_time in rows:
+        if name not in found or record_time > found[name][0]:
+            found[name] = record_time, text, source
+    return {
+        name: Attribute(value, record_time, source)
+        for name, (record_time, text, source) in found.items()
+        if (value := json.loads(text)) is not None
+    }
 
 
 def _statement(row: Sequence[Any]) -> Statement:

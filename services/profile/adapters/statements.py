@@ -48,7 +48,6 @@ INSERT_CONSENTS: Final = """
     FROM json_each(?)
 """
 OWNER: Final = "SELECT customer_id FROM identities WHERE kind = ? AND value = ?"
-CUSTOMER: Final = "SELECT 1 FROM customers WHERE customer_id = ?"
 # Beside max(), SQLite takes the other columns from the row that holds the maximum.
 ATTRIBUTES: Final = """
     SELECT name, value, source, max(record_time) FROM attributes
@@ -57,5 +56,5 @@ ATTRIBUTES: Final = """
 CONSENTS: Final = """
     SELECT receipt_id, customer_id, purpose, channel, state,
            stated_time, expire_time, source, record_time
-    FROM consents WHERE customer_id = ? AND record_time < ? ORDER BY sequence
+    FROM consents WHERE customer_id IN (SELECT value FROM json_each(?)) AND record_time < ? ORDER BY sequence
 """

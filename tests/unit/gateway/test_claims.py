@@ -489,9 +489,9 @@ class Busy(InMemoryLog):
         await self._first("standing")
         return await super().standing(decision_id, rank)
 
-    async def claim(self, decision_id, rank, claim, versions):
+    async def claim(self, decision_id, rank, claim, versions, valid_until):
         await self._first("claim")
-        return await super().claim(decision_id, rank, claim, versions)
+        return await super().claim(decision_id, rank, claim, versions, valid_until)
 
     async def _first(self, name):
         if name in self.before:

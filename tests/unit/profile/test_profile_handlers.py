@@ -40,7 +40,7 @@ def registry():
 @pytest.fixture
 def handlers(playbook, registry):
     return ProfileHandlers(
-        InMemoryProfiles(), playbook, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10)
+        InMemoryProfiles(), playbook, lambda: NOW, ProfileMetrics(registry), BorrowedValues(10), 0.0
     )
 
 
@@ -177,7 +177,7 @@ class Lending:
         self.now = NOW
         self.store = store or InMemoryProfiles()
         self.handlers = ProfileHandlers(
-            self.store, playbook, lambda: self.now, ProfileMetrics(self.registry), BorrowedValues(most)
+            self.store, playbook, lambda: self.now, ProfileMetrics(self.registry), BorrowedValues(most), 0.0
         )
 
     def upsert(self, *updates):

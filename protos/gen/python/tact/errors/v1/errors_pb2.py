@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btact/errors/v1/errors.proto\x12\x0etact.errors.v1\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x91\x01\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.tact.errors.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x38\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1e.tact.errors.v1.FieldViolation*\x80\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x01\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\x02\x12\"\n\x1e\x45RROR_REASON_IDENTIFIER_REUSED\x10\x03\x12#\n\x1f\x45RROR_REASON_REQUEST_ID_EXPIRED\x10\x04\x12)\n%ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN\x10\x05\x12 \n\x1c\x45RROR_REASON_SCHEMA_MISMATCH\x10\x06\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x07\x12%\n!ERROR_REASON_SEQUENCE_NOT_REACHED\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_IDENTITY_TAKEN\x10\t\x12!\n\x1d\x45RROR_REASON_CUSTOMER_UNKNOWN\x10\n\x12!\n\x1d\x45RROR_REASON_DECISION_UNKNOWN\x10\x0b\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0c\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\r\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12 \n\x1c\x45RROR_REASON_CLAIM_TOO_EARLY\x10\x10\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x11\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btact/errors/v1/errors.proto\x12\x0etact.errors.v1\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\"\x91\x01\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.tact.errors.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x38\n\x10\x66ield_violations\x18\x04 \x03(\x0b\x32\x1e.tact.errors.v1.FieldViolation*\x9d\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_REASON_REQUEST_INVALID\x10\x01\x12 \n\x1c\x45RROR_REASON_BATCH_TOO_LARGE\x10\x02\x12\"\n\x1e\x45RROR_REASON_IDENTIFIER_REUSED\x10\x03\x12#\n\x1f\x45RROR_REASON_REQUEST_ID_EXPIRED\x10\x04\x12)\n%ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN\x10\x05\x12 \n\x1c\x45RROR_REASON_SCHEMA_MISMATCH\x10\x06\x12 \n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x07\x12%\n!ERROR_REASON_SEQUENCE_NOT_REACHED\x10\x08\x12\x1f\n\x1b\x45RROR_REASON_IDENTITY_TAKEN\x10\t\x12!\n\x1d\x45RROR_REASON_CUSTOMER_UNKNOWN\x10\n\x12!\n\x1d\x45RROR_REASON_DECISION_UNKNOWN\x10\x0b\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x0c\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\r\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0e\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0f\x12 \n\x1c\x45RROR_REASON_CLAIM_TOO_EARLY\x10\x10\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\x11\x12\x1b\n\x17\x45RROR_REASON_NOT_LINKED\x10\x12\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tact.errors.v1.errors_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=250
-  _globals['_ERRORREASON']._serialized_end=890
+  _globals['_ERRORREASON']._serialized_end=919
   _globals['_FIELDVIOLATION']._serialized_start=47
   _globals['_FIELDVIOLATION']._serialized_end=99
   _globals['_ITEMERROR']._serialized_start=102

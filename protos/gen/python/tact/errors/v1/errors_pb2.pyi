@@ -102,6 +102,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Nothing was done; a later call can succeed. Code UNAVAILABLE.
     Example: `consent cannot be checked: profile is out of reach`.
     """
+    ERROR_REASON_NOT_LINKED: _ErrorReason.ValueType  # 18
+    """ERROR_REASON_NOT_LINKED: a customer that is to leave another is no member of any.
+    Code FAILED_PRECONDITION. Example: `customer_id: is no member of another customer`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call or a failed batch item. It travels as
@@ -185,6 +189,10 @@ ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 17
 """ERROR_REASON_DEPENDENCY_UNAVAILABLE: a service that the call cannot do without is out of reach.
 Nothing was done; a later call can succeed. Code UNAVAILABLE.
 Example: `consent cannot be checked: profile is out of reach`.
+"""
+ERROR_REASON_NOT_LINKED: ErrorReason.ValueType  # 18
+"""ERROR_REASON_NOT_LINKED: a customer that is to leave another is no member of any.
+Code FAILED_PRECONDITION. Example: `customer_id: is no member of another customer`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -228,6 +228,7 @@ class FeatureKey(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     ACTION_IDS_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """customer_id is 1 to 128 characters."""
     @_builtins.property
@@ -238,16 +239,23 @@ class FeatureKey(_message.Message):
     def action_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """action_ids ask for the candidate features of these actions as well; at most 100,000 in one call."""
 
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """member_ids are further ids whose events are this customer's, as `Profile.member_ids` tells; at
+        most 1,000.
+        """
+
     def __init__(
         self,
         *,
         customer_id: _builtins.str = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         action_ids: _abc.Iterable[_builtins.str] | None = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_ids", b"action_ids", "as_of_time", b"as_of_time", "customer_id", b"customer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_ids", b"action_ids", "as_of_time", b"as_of_time", "customer_id", b"customer_id", "member_ids", b"member_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from tact.decision.v1 import decision_service_pb2 as tact_dot_decision_dot_v1_do
 from tact.profile.v1 import profile_service_pb2 as tact_dot_profile_dot_v1_dot_profile__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tact/log/v1/decision_record.proto\x12\x0btact.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tact/decision/v1/decision_service.proto\x1a%tact/profile/v1/profile_service.proto\"\xc8\x01\n\x0cKnownProfile\x12=\n\nattributes\x18\x01 \x03(\x0b\x32).tact.log.v1.KnownProfile.AttributesEntry\x12*\n\x08\x63onsents\x18\x02 \x03(\x0b\x32\x18.tact.profile.v1.Consent\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tact.profile.v1.Attribute:\x02\x38\x01\"\x8a\x01\n\x0fWithheldVerdict\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x11\n\taction_id\x18\x02 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x03 \x01(\t\x12%\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.tact.log.v1.Verdict\x12\x14\n\x0cmissing_name\x18\x05 \x01(\t\"\x94\x02\n\rContactRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x14\n\x0c\x61\x63tion_class\x18\x06 \x01(\t\x12\x30\n\x0creserve_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onsume_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x0eResponseRecord\x12+\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x1a.tact.log.v1.ContactRecord\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x31\n\rresponse_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x0cLedgerRecord\x12,\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x1a.tact.log.v1.ContactRecord\x12.\n\tresponses\x18\x02 \x03(\x0b\x32\x1b.tact.log.v1.ResponseRecord\"\xcd\x04\n\x0e\x44\x65\x63isionRecord\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.tact.decision.v1.DecideRequest\x12\x32\n\x08response\x18\x03 \x01(\x0b\x32 .tact.decision.v1.DecideResponse\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x17\n\x0f\x63ustomer_vector\x18\x06 \x01(\x0c\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.tact.log.v1.CandidateRecord\x12\x19\n\x11\x63ontrol_arm_share\x18\x08 \x01(\x01\x12*\n\x07profile\x18\t \x01(\x0b\x32\x19.tact.log.v1.KnownProfile\x12\x16\n\x0e\x66\x65\x61ture_vector\x18\n \x01(\x0c\x12\x14\n\x0c\x66\x65\x61ture_ages\x18\x0b \x01(\x0c\x12\x30\n\x0c\x66\x65\x61ture_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08withheld\x18\r \x03(\x0b\x32\x1c.tact.log.v1.WithheldVerdict\x12\x1b\n\x13\x66\x65\x61ture_fingerprint\x18\x0e \x01(\t\x12)\n\x06ledger\x18\x0f \x01(\x0b\x32\x19.tact.log.v1.LedgerRecord\x12\x0e\n\x06\x64igest\x18\x10 \x01(\x0c\"\x9e\x02\n\x0f\x43\x61ndidateRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\x15\n\rremoved_stage\x18\x03 \x01(\t\x12\x14\n\x0cremoved_rule\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_vector\x18\x05 \x01(\x0c\x12\x17\n\npropensity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14rank_one_probability\x18\x08 \x01(\x01\x12\x13\n\x0b\x66\x65\x61ture_row\x18\t \x01(\x0c\x12\x12\n\x05prior\x18\n \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_propensityB\x0b\n\t_priorityB\x08\n\x06_prior*p\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_FALSE\x10\x01\x12\x10\n\x0cVERDICT_TRUE\x10\x02\x12\x13\n\x0fVERDICT_MISSING\x10\x03\x12\x12\n\x0eVERDICT_FAILED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tact/log/v1/decision_record.proto\x12\x0btact.log.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tact/decision/v1/decision_service.proto\x1a%tact/profile/v1/profile_service.proto\"\xf6\x01\n\x0cKnownProfile\x12=\n\nattributes\x18\x01 \x03(\x0b\x32).tact.log.v1.KnownProfile.AttributesEntry\x12*\n\x08\x63onsents\x18\x02 \x03(\x0b\x32\x18.tact.profile.v1.Consent\x12\x12\n\nmember_ids\x18\x03 \x03(\t\x12\x18\n\x10identity_version\x18\x04 \x01(\x03\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tact.profile.v1.Attribute:\x02\x38\x01\"\x8a\x01\n\x0fWithheldVerdict\x12\x11\n\tcondition\x18\x01 \x01(\t\x12\x11\n\taction_id\x18\x02 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x03 \x01(\t\x12%\n\x07verdict\x18\x04 \x01(\x0e\x32\x14.tact.log.v1.Verdict\x12\x14\n\x0cmissing_name\x18\x05 \x01(\t\"\x94\x02\n\rContactRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x04 \x01(\t\x12\x0f\n\x07purpose\x18\x05 \x01(\t\x12\x14\n\x0c\x61\x63tion_class\x18\x06 \x01(\t\x12\x30\n\x0creserve_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63onsume_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x0eResponseRecord\x12+\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x1a.tact.log.v1.ContactRecord\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x31\n\rresponse_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x0cLedgerRecord\x12,\n\x08\x63ontacts\x18\x01 \x03(\x0b\x32\x1a.tact.log.v1.ContactRecord\x12.\n\tresponses\x18\x02 \x03(\x0b\x32\x1b.tact.log.v1.ResponseRecord\"\xcd\x04\n\x0e\x44\x65\x63isionRecord\x12\x0e\n\x06\x63\x61ller\x18\x01 \x01(\t\x12\x30\n\x07request\x18\x02 \x01(\x0b\x32\x1f.tact.decision.v1.DecideRequest\x12\x32\n\x08response\x18\x03 \x01(\x0b\x32 .tact.decision.v1.DecideResponse\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12schema_fingerprint\x18\x05 \x01(\t\x12\x17\n\x0f\x63ustomer_vector\x18\x06 \x01(\x0c\x12\x30\n\ncandidates\x18\x07 \x03(\x0b\x32\x1c.tact.log.v1.CandidateRecord\x12\x19\n\x11\x63ontrol_arm_share\x18\x08 \x01(\x01\x12*\n\x07profile\x18\t \x01(\x0b\x32\x19.tact.log.v1.KnownProfile\x12\x16\n\x0e\x66\x65\x61ture_vector\x18\n \x01(\x0c\x12\x14\n\x0c\x66\x65\x61ture_ages\x18\x0b \x01(\x0c\x12\x30\n\x0c\x66\x65\x61ture_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\x08withheld\x18\r \x03(\x0b\x32\x1c.tact.log.v1.WithheldVerdict\x12\x1b\n\x13\x66\x65\x61ture_fingerprint\x18\x0e \x01(\t\x12)\n\x06ledger\x18\x0f \x01(\x0b\x32\x19.tact.log.v1.LedgerRecord\x12\x0e\n\x06\x64igest\x18\x10 \x01(\x0c\"\x9e\x02\n\x0f\x43\x61ndidateRecord\x12\x11\n\taction_id\x18\x01 \x01(\t\x12\x14\n\x0ctreatment_id\x18\x02 \x01(\t\x12\x15\n\rremoved_stage\x18\x03 \x01(\t\x12\x14\n\x0cremoved_rule\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ndidate_vector\x18\x05 \x01(\x0c\x12\x17\n\npropensity\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08priority\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x14rank_one_probability\x18\x08 \x01(\x01\x12\x13\n\x0b\x66\x65\x61ture_row\x18\t \x01(\x0c\x12\x12\n\x05prior\x18\n \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_propensityB\x0b\n\t_priorityB\x08\n\x06_prior*p\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_FALSE\x10\x01\x12\x10\n\x0cVERDICT_TRUE\x10\x02\x12\x13\n\x0fVERDICT_MISSING\x10\x03\x12\x12\n\x0eVERDICT_FAILED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_VERDICT']._serialized_start=1905
-  _globals['_VERDICT']._serialized_end=2017
+  _globals['_VERDICT']._serialized_start=1951
+  _globals['_VERDICT']._serialized_end=2063
   _globals['_KNOWNPROFILE']._serialized_start=164
-  _globals['_KNOWNPROFILE']._serialized_end=364
-  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_start=287
-  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_end=364
-  _globals['_WITHHELDVERDICT']._serialized_start=367
-  _globals['_WITHHELDVERDICT']._serialized_end=505
-  _globals['_CONTACTRECORD']._serialized_start=508
-  _globals['_CONTACTRECORD']._serialized_end=784
-  _globals['_RESPONSERECORD']._serialized_start=786
-  _globals['_RESPONSERECORD']._serialized_end=912
-  _globals['_LEDGERRECORD']._serialized_start=914
-  _globals['_LEDGERRECORD']._serialized_end=1022
-  _globals['_DECISIONRECORD']._serialized_start=1025
-  _globals['_DECISIONRECORD']._serialized_end=1614
-  _globals['_CANDIDATERECORD']._serialized_start=1617
-  _globals['_CANDIDATERECORD']._serialized_end=1903
+  _globals['_KNOWNPROFILE']._serialized_end=410
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_start=333
+  _globals['_KNOWNPROFILE_ATTRIBUTESENTRY']._serialized_end=410
+  _globals['_WITHHELDVERDICT']._serialized_start=413
+  _globals['_WITHHELDVERDICT']._serialized_end=551
+  _globals['_CONTACTRECORD']._serialized_start=554
+  _globals['_CONTACTRECORD']._serialized_end=830
+  _globals['_RESPONSERECORD']._serialized_start=832
+  _globals['_RESPONSERECORD']._serialized_end=958
+  _globals['_LEDGERRECORD']._serialized_start=960
+  _globals['_LEDGERRECORD']._serialized_end=1068
+  _globals['_DECISIONRECORD']._serialized_start=1071
+  _globals['_DECISIONRECORD']._serialized_end=1660
+  _globals['_CANDIDATERECORD']._serialized_start=1663
+  _globals['_CANDIDATERECORD']._serialized_end=1949
 # @@protoc_insertion_point(module_scope)

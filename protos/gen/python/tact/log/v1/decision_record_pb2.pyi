@@ -83,6 +83,10 @@ class KnownProfile(_message.Message):
 
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CONSENTS_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    IDENTITY_VERSION_FIELD_NUMBER: _builtins.int
+    identity_version: _builtins.int
+    """identity_version was the newest act about who is one customer; 0 where there was none."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, _profile_service_pb2.Attribute]:
         """attributes on file; those that are borrowed or lack a consent are left out."""
@@ -91,15 +95,21 @@ class KnownProfile(_message.Message):
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[_profile_service_pb2.Consent]:
         """consents by purpose and channel."""
 
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """member_ids are all ids that were this customer."""
+
     def __init__(
         self,
         *,
         attributes: _abc.Mapping[_builtins.str, _profile_service_pb2.Attribute] | None = ...,
         consents: _abc.Iterable[_profile_service_pb2.Consent] | None = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        identity_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consents", b"consents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consents", b"consents", "identity_version", b"identity_version", "member_ids", b"member_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

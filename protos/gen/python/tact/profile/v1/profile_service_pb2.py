@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tact.errors.v1 import errors_pb2 as tact_dot_errors_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tact/profile/v1/profile_service.proto\x12\x0ftact.profile.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btact/errors/v1/errors.proto\"\'\n\x08Identity\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"Z\n\x0b\x43ustomerKey\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12-\n\x08identity\x18\x02 \x01(\x0b\x32\x19.tact.profile.v1.IdentityH\x00\x42\x05\n\x03key\"\xdf\x01\n\x07\x43onsent\x12\x12\n\nreceipt_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.tact.profile.v1.ConsentState\x12/\n\x0brecord_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x07 \x01(\t\"\xa3\x02\n\rProfileUpdate\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x42\n\nattributes\x18\x02 \x03(\x0b\x32..tact.profile.v1.ProfileUpdate.AttributesEntry\x12-\n\nidentities\x18\x03 \x03(\x0b\x32\x19.tact.profile.v1.Identity\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x05 \x01(\t\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"H\n\x15UpsertProfilesRequest\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ProfileUpdate\"b\n\x13UpsertProfileResult\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x16UpsertProfilesResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tact.profile.v1.UpsertProfileResult\"z\n\x17\x42\x61tchGetProfilesRequest\x12/\n\tcustomers\x18\x01 \x03(\x0b\x32\x1c.tact.profile.v1.CustomerKey\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\tAttribute\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12/\n\x0brecord_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\"\xe6\x01\n\x07Profile\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12<\n\nattributes\x18\x03 \x03(\x0b\x32(.tact.profile.v1.Profile.AttributesEntry\x12*\n\x08\x63onsents\x18\x04 \x03(\x0b\x32\x18.tact.profile.v1.Consent\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tact.profile.v1.Attribute:\x02\x38\x01\"r\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x18.tact.profile.v1.ProfileH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"K\n\x18\x42\x61tchGetProfilesResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ProfileResult\"I\n\x18ResolveIdentitiesRequest\x12-\n\nidentities\x18\x01 \x03(\x0b\x32\x19.tact.profile.v1.Identity\"_\n\x10ResolvedIdentity\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x19ResolveIdentitiesResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tact.profile.v1.ResolvedIdentity\"O\n\rConsentRecord\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12)\n\x07\x63onsent\x18\x02 \x01(\x0b\x32\x18.tact.profile.v1.Consent\"H\n\x15RecordConsentsRequest\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ConsentRecord\"$\n\x0f\x43onsentAccepted\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"\x81\x01\n\x13RecordConsentResult\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32 .tact.profile.v1.ConsentAcceptedH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x16RecordConsentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tact.profile.v1.RecordConsentResult*\x7f\n\x0c\x43onsentState\x12\x1d\n\x19\x43ONSENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONSENT_STATE_GRANTED\x10\x01\x12\x18\n\x14\x43ONSENT_STATE_DENIED\x10\x02\x12\x1b\n\x17\x43ONSENT_STATE_WITHDRAWN\x10\x03\x32\xab\x03\n\x0eProfileService\x12\x61\n\x0eUpsertProfiles\x12&.tact.profile.v1.UpsertProfilesRequest\x1a\'.tact.profile.v1.UpsertProfilesResponse\x12g\n\x10\x42\x61tchGetProfiles\x12(.tact.profile.v1.BatchGetProfilesRequest\x1a).tact.profile.v1.BatchGetProfilesResponse\x12j\n\x11ResolveIdentities\x12).tact.profile.v1.ResolveIdentitiesRequest\x1a*.tact.profile.v1.ResolveIdentitiesResponse\x12\x61\n\x0eRecordConsents\x12&.tact.profile.v1.RecordConsentsRequest\x1a\'.tact.profile.v1.RecordConsentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tact/profile/v1/profile_service.proto\x12\x0ftact.profile.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btact/errors/v1/errors.proto\"\'\n\x08Identity\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"Z\n\x0b\x43ustomerKey\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12-\n\x08identity\x18\x02 \x01(\x0b\x32\x19.tact.profile.v1.IdentityH\x00\x42\x05\n\x03key\"\xdf\x01\n\x07\x43onsent\x12\x12\n\nreceipt_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0f\n\x07\x63hannel\x18\x03 \x01(\t\x12,\n\x05state\x18\x04 \x01(\x0e\x32\x1d.tact.profile.v1.ConsentState\x12/\n\x0brecord_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x07 \x01(\t\"\xa3\x02\n\rProfileUpdate\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x42\n\nattributes\x18\x02 \x03(\x0b\x32..tact.profile.v1.ProfileUpdate.AttributesEntry\x12-\n\nidentities\x18\x03 \x03(\x0b\x32\x19.tact.profile.v1.Identity\x12/\n\x0brecord_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x05 \x01(\t\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\"H\n\x15UpsertProfilesRequest\x12/\n\x07updates\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ProfileUpdate\"b\n\x13UpsertProfileResult\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x16UpsertProfilesResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tact.profile.v1.UpsertProfileResult\"z\n\x17\x42\x61tchGetProfilesRequest\x12/\n\tcustomers\x18\x01 \x03(\x0b\x32\x1c.tact.profile.v1.CustomerKey\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\tAttribute\x12%\n\x05value\x18\x01 \x01(\x0b\x32\x16.google.protobuf.Value\x12/\n\x0brecord_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\"\xc7\x02\n\x07Profile\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12<\n\nattributes\x18\x03 \x03(\x0b\x32(.tact.profile.v1.Profile.AttributesEntry\x12*\n\x08\x63onsents\x18\x04 \x03(\x0b\x32\x18.tact.profile.v1.Consent\x12\x12\n\nmember_ids\x18\x05 \x03(\t\x12\x18\n\x10identity_version\x18\x06 \x01(\x03\x12\x31\n\x0eidentity_lease\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.tact.profile.v1.Attribute:\x02\x38\x01\"r\n\rProfileResult\x12+\n\x07profile\x18\x01 \x01(\x0b\x32\x18.tact.profile.v1.ProfileH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"K\n\x18\x42\x61tchGetProfilesResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ProfileResult\"I\n\x18ResolveIdentitiesRequest\x12-\n\nidentities\x18\x01 \x03(\x0b\x32\x19.tact.profile.v1.Identity\"_\n\x10ResolvedIdentity\x12\x15\n\x0b\x63ustomer_id\x18\x01 \x01(\tH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x19ResolveIdentitiesResponse\x12\x32\n\x07results\x18\x01 \x03(\x0b\x32!.tact.profile.v1.ResolvedIdentity\"E\n\x13ListConsentsRequest\x12.\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1c.tact.profile.v1.CustomerKey\"G\n\x14ListConsentsResponse\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ConsentRecord\"\x95\x01\n\x15LinkIdentitiesRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12.\n\x08\x63ustomer\x18\x02 \x01(\x0b\x32\x1c.tact.profile.v1.CustomerKey\x12+\n\x05other\x18\x03 \x01(\x0b\x32\x1c.tact.profile.v1.CustomerKey\x12\x0e\n\x06source\x18\x04 \x01(\t\"n\n\x16LinkIdentitiesResponse\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nmember_ids\x18\x02 \x03(\t\x12\x18\n\x10identity_version\x18\x03 \x01(\x03\x12\x11\n\tduplicate\x18\x04 \x01(\x08\"M\n\x15UnlinkIdentityRequest\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"\x8b\x01\n\x16UnlinkIdentityResponse\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x12\n\nmember_ids\x18\x02 \x03(\t\x12\x1b\n\x13unlinked_member_ids\x18\x03 \x03(\t\x12\x18\n\x10identity_version\x18\x04 \x01(\x03\x12\x11\n\tduplicate\x18\x05 \x01(\x08\"B\n\x10ListLinksRequest\x12.\n\x08\x63ustomer\x18\x01 \x01(\x0b\x32\x1c.tact.profile.v1.CustomerKey\"\x93\x01\n\x04Link\x12\x0f\n\x07link_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x11\n\tmember_id\x18\x03 \x01(\t\x12\x11\n\tis_unlink\x18\x04 \x01(\x08\x12/\n\x0brecord_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x06 \x01(\t\"9\n\x11ListLinksResponse\x12$\n\x05links\x18\x01 \x03(\x0b\x32\x15.tact.profile.v1.Link\"O\n\rConsentRecord\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12)\n\x07\x63onsent\x18\x02 \x01(\x0b\x32\x18.tact.profile.v1.Consent\"H\n\x15RecordConsentsRequest\x12/\n\x07records\x18\x01 \x03(\x0b\x32\x1e.tact.profile.v1.ConsentRecord\"$\n\x0f\x43onsentAccepted\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"\x81\x01\n\x13RecordConsentResult\x12\x34\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32 .tact.profile.v1.ConsentAcceptedH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"O\n\x16RecordConsentsResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.tact.profile.v1.RecordConsentResult*\x7f\n\x0c\x43onsentState\x12\x1d\n\x19\x43ONSENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43ONSENT_STATE_GRANTED\x10\x01\x12\x18\n\x14\x43ONSENT_STATE_DENIED\x10\x02\x12\x1b\n\x17\x43ONSENT_STATE_WITHDRAWN\x10\x03\x32\xa2\x06\n\x0eProfileService\x12\x61\n\x0eUpsertProfiles\x12&.tact.profile.v1.UpsertProfilesRequest\x1a\'.tact.profile.v1.UpsertProfilesResponse\x12g\n\x10\x42\x61tchGetProfiles\x12(.tact.profile.v1.BatchGetProfilesRequest\x1a).tact.profile.v1.BatchGetProfilesResponse\x12j\n\x11ResolveIdentities\x12).tact.profile.v1.ResolveIdentitiesRequest\x1a*.tact.profile.v1.ResolveIdentitiesResponse\x12\x61\n\x0eRecordConsents\x12&.tact.profile.v1.RecordConsentsRequest\x1a\'.tact.profile.v1.RecordConsentsResponse\x12[\n\x0cListConsents\x12$.tact.profile.v1.ListConsentsRequest\x1a%.tact.profile.v1.ListConsentsResponse\x12\x61\n\x0eLinkIdentities\x12&.tact.profile.v1.LinkIdentitiesRequest\x1a\'.tact.profile.v1.LinkIdentitiesResponse\x12\x61\n\x0eUnlinkIdentity\x12&.tact.profile.v1.UnlinkIdentityRequest\x1a\'.tact.profile.v1.UnlinkIdentityResponse\x12R\n\tListLinks\x12!.tact.profile.v1.ListLinksRequest\x1a\".tact.profile.v1.ListLinksResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,52 +39,70 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROFILEUPDATE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_PROFILE_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PROFILE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_CONSENTSTATE']._serialized_start=2384
-  _globals['_CONSENTSTATE']._serialized_end=2511
-  _globals['_IDENTITY']._serialized_start=150
-  _globals['_IDENTITY']._serialized_end=189
-  _globals['_CUSTOMERKEY']._serialized_start=191
-  _globals['_CUSTOMERKEY']._serialized_end=281
-  _globals['_CONSENT']._serialized_start=284
-  _globals['_CONSENT']._serialized_end=507
-  _globals['_PROFILEUPDATE']._serialized_start=510
-  _globals['_PROFILEUPDATE']._serialized_end=801
-  _globals['_PROFILEUPDATE_ATTRIBUTESENTRY']._serialized_start=728
-  _globals['_PROFILEUPDATE_ATTRIBUTESENTRY']._serialized_end=801
-  _globals['_UPSERTPROFILESREQUEST']._serialized_start=803
-  _globals['_UPSERTPROFILESREQUEST']._serialized_end=875
-  _globals['_UPSERTPROFILERESULT']._serialized_start=877
-  _globals['_UPSERTPROFILERESULT']._serialized_end=975
-  _globals['_UPSERTPROFILESRESPONSE']._serialized_start=977
-  _globals['_UPSERTPROFILESRESPONSE']._serialized_end=1056
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=1058
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=1180
-  _globals['_ATTRIBUTE']._serialized_start=1182
-  _globals['_ATTRIBUTE']._serialized_end=1297
-  _globals['_PROFILE']._serialized_start=1300
-  _globals['_PROFILE']._serialized_end=1530
-  _globals['_PROFILE_ATTRIBUTESENTRY']._serialized_start=1453
-  _globals['_PROFILE_ATTRIBUTESENTRY']._serialized_end=1530
-  _globals['_PROFILERESULT']._serialized_start=1532
-  _globals['_PROFILERESULT']._serialized_end=1646
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=1648
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=1723
-  _globals['_RESOLVEIDENTITIESREQUEST']._serialized_start=1725
-  _globals['_RESOLVEIDENTITIESREQUEST']._serialized_end=1798
-  _globals['_RESOLVEDIDENTITY']._serialized_start=1800
-  _globals['_RESOLVEDIDENTITY']._serialized_end=1895
-  _globals['_RESOLVEIDENTITIESRESPONSE']._serialized_start=1897
-  _globals['_RESOLVEIDENTITIESRESPONSE']._serialized_end=1976
-  _globals['_CONSENTRECORD']._serialized_start=1978
-  _globals['_CONSENTRECORD']._serialized_end=2057
-  _globals['_RECORDCONSENTSREQUEST']._serialized_start=2059
-  _globals['_RECORDCONSENTSREQUEST']._serialized_end=2131
-  _globals['_CONSENTACCEPTED']._serialized_start=2133
-  _globals['_CONSENTACCEPTED']._serialized_end=2169
-  _globals['_RECORDCONSENTRESULT']._serialized_start=2172
-  _globals['_RECORDCONSENTRESULT']._serialized_end=2301
-  _globals['_RECORDCONSENTSRESPONSE']._serialized_start=2303
-  _globals['_RECORDCONSENTSRESPONSE']._serialized_end=2382
-  _globals['_PROFILESERVICE']._serialized_start=2514
-  _globals['_PROFILESERVICE']._serialized_end=2941
+  _globals['_CONSENTSTATE']._serialized_start=3419
+  _globals['_CONSENTSTATE']._serialized_end=3546
+  _globals['_IDENTITY']._serialized_start=182
+  _globals['_IDENTITY']._serialized_end=221
+  _globals['_CUSTOMERKEY']._serialized_start=223
+  _globals['_CUSTOMERKEY']._serialized_end=313
+  _globals['_CONSENT']._serialized_start=316
+  _globals['_CONSENT']._serialized_end=539
+  _globals['_PROFILEUPDATE']._serialized_start=542
+  _globals['_PROFILEUPDATE']._serialized_end=833
+  _globals['_PROFILEUPDATE_ATTRIBUTESENTRY']._serialized_start=760
+  _globals['_PROFILEUPDATE_ATTRIBUTESENTRY']._serialized_end=833
+  _globals['_UPSERTPROFILESREQUEST']._serialized_start=835
+  _globals['_UPSERTPROFILESREQUEST']._serialized_end=907
+  _globals['_UPSERTPROFILERESULT']._serialized_start=909
+  _globals['_UPSERTPROFILERESULT']._serialized_end=1007
+  _globals['_UPSERTPROFILESRESPONSE']._serialized_start=1009
+  _globals['_UPSERTPROFILESRESPONSE']._serialized_end=1088
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=1090
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=1212
+  _globals['_ATTRIBUTE']._serialized_start=1214
+  _globals['_ATTRIBUTE']._serialized_end=1329
+  _globals['_PROFILE']._serialized_start=1332
+  _globals['_PROFILE']._serialized_end=1659
+  _globals['_PROFILE_ATTRIBUTESENTRY']._serialized_start=1582
+  _globals['_PROFILE_ATTRIBUTESENTRY']._serialized_end=1659
+  _globals['_PROFILERESULT']._serialized_start=1661
+  _globals['_PROFILERESULT']._serialized_end=1775
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=1777
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=1852
+  _globals['_RESOLVEIDENTITIESREQUEST']._serialized_start=1854
+  _globals['_RESOLVEIDENTITIESREQUEST']._serialized_end=1927
+  _globals['_RESOLVEDIDENTITY']._serialized_start=1929
+  _globals['_RESOLVEDIDENTITY']._serialized_end=2024
+  _globals['_RESOLVEIDENTITIESRESPONSE']._serialized_start=2026
+  _globals['_RESOLVEIDENTITIESRESPONSE']._serialized_end=2105
+  _globals['_LISTCONSENTSREQUEST']._serialized_start=2107
+  _globals['_LISTCONSENTSREQUEST']._serialized_end=2176
+  _globals['_LISTCONSENTSRESPONSE']._serialized_start=2178
+  _globals['_LISTCONSENTSRESPONSE']._serialized_end=2249
+  _globals['_LINKIDENTITIESREQUEST']._serialized_start=2252
+  _globals['_LINKIDENTITIESREQUEST']._serialized_end=2401
+  _globals['_LINKIDENTITIESRESPONSE']._serialized_start=2403
+  _globals['_LINKIDENTITIESRESPONSE']._serialized_end=2513
+  _globals['_UNLINKIDENTITYREQUEST']._serialized_start=2515
+  _globals['_UNLINKIDENTITYREQUEST']._serialized_end=2592
+  _globals['_UNLINKIDENTITYRESPONSE']._serialized_start=2595
+  _globals['_UNLINKIDENTITYRESPONSE']._serialized_end=2734
+  _globals['_LISTLINKSREQUEST']._serialized_start=2736
+  _globals['_LISTLINKSREQUEST']._serialized_end=2802
+  _globals['_LINK']._serialized_start=2805
+  _globals['_LINK']._serialized_end=2952
+  _globals['_LISTLINKSRESPONSE']._serialized_start=2954
+  _globals['_LISTLINKSRESPONSE']._serialized_end=3011
+  _globals['_CONSENTRECORD']._serialized_start=3013
+  _globals['_CONSENTRECORD']._serialized_end=3092
+  _globals['_RECORDCONSENTSREQUEST']._serialized_start=3094
+  _globals['_RECORDCONSENTSREQUEST']._serialized_end=3166
+  _globals['_CONSENTACCEPTED']._serialized_start=3168
+  _globals['_CONSENTACCEPTED']._serialized_end=3204
+  _globals['_RECORDCONSENTRESULT']._serialized_start=3207
+  _globals['_RECORDCONSENTRESULT']._serialized_end=3336
+  _globals['_RECORDCONSENTSRESPONSE']._serialized_start=3338
+  _globals['_RECORDCONSENTSRESPONSE']._serialized_end=3417
+  _globals['_PROFILESERVICE']._serialized_start=3549
+  _globals['_PROFILESERVICE']._serialized_end=4351
 # @@protoc_insertion_point(module_scope)

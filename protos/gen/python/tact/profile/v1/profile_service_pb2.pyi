@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -399,17 +400,34 @@ class Profile(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     CONSENTS_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    IDENTITY_VERSION_FIELD_NUMBER: _builtins.int
+    IDENTITY_LEASE_FIELD_NUMBER: _builtins.int
     found: _builtins.bool
     """found is false where the customer or identity is unknown; the rest is then empty."""
     customer_id: _builtins.str
-    """customer_id of the customer."""
+    """customer_id of the customer: of whom it was linked to, where it is a member of another."""
+    identity_version: _builtins.int
+    """identity_version grows with every link and unlink that concerns any of the members."""
     @_builtins.property
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___Attribute]:
-        """attributes on file; a missing one is absent."""
+        """attributes on file; a missing one is absent. Of members' values the newest."""
 
     @_builtins.property
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Consent]:
-        """consents holds the newest consent of each purpose and channel, expired ones included."""
+        """consents holds the newest consent of each purpose and channel, expired ones included, over all
+        members.
+        """
+
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """member_ids are all ids that are this customer, `customer_id` included, in order."""
+
+    @_builtins.property
+    def identity_lease(self) -> _duration_pb2.Duration:
+        """identity_lease is how long after this read `member_ids` may be acted on. What takes longer has to
+        read again.
+        """
 
     def __init__(
         self,
@@ -418,10 +436,13 @@ class Profile(_message.Message):
         customer_id: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, Global___Attribute] | None = ...,
         consents: _abc.Iterable[Global___Consent] | None = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        identity_version: _builtins.int = ...,
+        identity_lease: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity_lease", b"identity_lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consents", b"consents", "customer_id", b"customer_id", "found", b"found"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "consents", b"consents", "customer_id", b"customer_id", "found", b"found", "identity_lease", b"identity_lease", "identity_version", b"identity_version", "member_ids", b"member_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,6 +581,292 @@ class ResolveIdentitiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveIdentitiesResponse: _TypeAlias = ResolveIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class ListConsentsRequest(_message.Message):
+    """ListConsentsRequest asks for the consents of one customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___CustomerKey:
+        """customer asked about."""
+
+    def __init__(
+        self,
+        *,
+        customer: Global___CustomerKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentsRequest: _TypeAlias = ListConsentsRequest  # noqa: Y015
+
+@_typing.final
+class ListConsentsResponse(_message.Message):
+    """ListConsentsResponse holds the consents of one customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentRecord]:
+        """records in the order in which they were recorded; each names whom it was recorded of."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___ConsentRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentsResponse: _TypeAlias = ListConsentsResponse  # noqa: Y015
+
+@_typing.final
+class LinkIdentitiesRequest(_message.Message):
+    """LinkIdentitiesRequest names two customers who are one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """link_id identifies this act for ever; 1 to 128 characters."""
+    source: _builtins.str
+    """source says who found out, such as `crm`; at most 128 characters."""
+    @_builtins.property
+    def customer(self) -> Global___CustomerKey:
+        """customer who stays."""
+
+    @_builtins.property
+    def other(self) -> Global___CustomerKey:
+        """other who becomes a member of it."""
+
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        customer: Global___CustomerKey | None = ...,
+        other: Global___CustomerKey | None = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "other", b"other"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer", "link_id", b"link_id", "other", b"other", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkIdentitiesRequest: _TypeAlias = LinkIdentitiesRequest  # noqa: Y015
+
+@_typing.final
+class LinkIdentitiesResponse(_message.Message):
+    """LinkIdentitiesResponse tells who is one now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    IDENTITY_VERSION_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """customer_id of the customer."""
+    identity_version: _builtins.int
+    """identity_version as of this link."""
+    duplicate: _builtins.bool
+    """duplicate is true where the same link was on file already; nothing was changed."""
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """member_ids are all its members, itself included, in order."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        identity_version: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "duplicate", b"duplicate", "identity_version", b"identity_version", "member_ids", b"member_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LinkIdentitiesResponse: _TypeAlias = LinkIdentitiesResponse  # noqa: Y015
+
+@_typing.final
+class UnlinkIdentityRequest(_message.Message):
+    """UnlinkIdentityRequest names a member that is a customer of its own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """link_id identifies this act for ever; 1 to 128 characters."""
+    customer_id: _builtins.str
+    """customer_id of the member, which is not followed to whom it was linked."""
+    source: _builtins.str
+    """source says who found out; at most 128 characters."""
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "link_id", b"link_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkIdentityRequest: _TypeAlias = UnlinkIdentityRequest  # noqa: Y015
+
+@_typing.final
+class UnlinkIdentityResponse(_message.Message):
+    """UnlinkIdentityResponse tells who is apart now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    UNLINKED_MEMBER_IDS_FIELD_NUMBER: _builtins.int
+    IDENTITY_VERSION_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """customer_id of the customer that the member left."""
+    identity_version: _builtins.int
+    """identity_version as of this act."""
+    duplicate: _builtins.bool
+    """duplicate is true where the same act was on file already; nothing was changed."""
+    @_builtins.property
+    def member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """member_ids are those that it keeps."""
+
+    @_builtins.property
+    def unlinked_member_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """unlinked_member_ids are those that left, the member itself included."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unlinked_member_ids: _abc.Iterable[_builtins.str] | None = ...,
+        identity_version: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "duplicate", b"duplicate", "identity_version", b"identity_version", "member_ids", b"member_ids", "unlinked_member_ids", b"unlinked_member_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlinkIdentityResponse: _TypeAlias = UnlinkIdentityResponse  # noqa: Y015
+
+@_typing.final
+class ListLinksRequest(_message.Message):
+    """ListLinksRequest asks for the links of one customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer(self) -> Global___CustomerKey:
+        """customer asked about."""
+
+    def __init__(
+        self,
+        *,
+        customer: Global___CustomerKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer", b"customer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLinksRequest: _TypeAlias = ListLinksRequest  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """Link is one link or unlink on file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    MEMBER_ID_FIELD_NUMBER: _builtins.int
+    IS_UNLINK_FIELD_NUMBER: _builtins.int
+    RECORD_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    link_id: _builtins.str
+    """link_id of the act."""
+    customer_id: _builtins.str
+    """customer_id of the customer linked to, or left."""
+    member_id: _builtins.str
+    """member_id of the customer that became, or ceased to be, a member."""
+    is_unlink: _builtins.bool
+    """is_unlink is true for an unlink."""
+    source: _builtins.str
+    """source says who found out."""
+    @_builtins.property
+    def record_time(self) -> _timestamp_pb2.Timestamp:
+        """record_time is when it was put on file."""
+
+    def __init__(
+        self,
+        *,
+        link_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        member_id: _builtins.str = ...,
+        is_unlink: _builtins.bool = ...,
+        record_time: _timestamp_pb2.Timestamp | None = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "is_unlink", b"is_unlink", "link_id", b"link_id", "member_id", b"member_id", "record_time", b"record_time", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class ListLinksResponse(_message.Message):
+    """ListLinksResponse holds the links of one customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]:
+        """links in the order in which they were put on file."""
+
+    def __init__(
+        self,
+        *,
+        links: _abc.Iterable[Global___Link] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["links", b"links"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLinksResponse: _TypeAlias = ListLinksResponse  # noqa: Y015
 
 @_typing.final
 class ConsentRecord(_message.Message):

@@ -55,6 +55,26 @@ class ProfileServiceStub:
                 request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsRequest.SerializeToString,
                 response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsResponse.FromString,
                 _registered_method=True)
+        self.ListConsents = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/ListConsents',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsResponse.FromString,
+                _registered_method=True)
+        self.LinkIdentities = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/LinkIdentities',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesResponse.FromString,
+                _registered_method=True)
+        self.UnlinkIdentity = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/UnlinkIdentity',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityResponse.FromString,
+                _registered_method=True)
+        self.ListLinks = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/ListLinks',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.FromString,
+                _registered_method=True)
 
 
 class ProfileServiceServicer:
@@ -111,6 +131,53 @@ class ProfileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConsents(self, request, context):
+        """ListConsents returns every consent on file of a customer and of all who were merged into it, as it was
+        recorded, in that order. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkIdentities(self, request, context):
+        """LinkIdentities says that two customers are one. The second becomes a member of the first, with
+        all who are linked to it: a pointer, nothing is moved. From then on either id reads both. Where what
+        they permitted differs, the stricter is recorded for both, and stays after an unlink until the
+        customer says otherwise. Idempotent by `link_id`. Two who are one already stay as they are.
+        Acknowledged once no decision can be made any more that saw them apart: `identity_lease` later.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID: a key that names nobody, or the same customer twice),
+        NOT_FOUND (CUSTOMER_UNKNOWN), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED (OVERLOADED),
+        UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlinkIdentity(self, request, context):
+        """UnlinkIdentity takes a member out of the customer that it was linked to, with all who had been linked to
+        it. What was recorded of each is each one's again. Idempotent by `link_id`. Acknowledged as a link is.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (CUSTOMER_UNKNOWN), FAILED_PRECONDITION
+        (NOT_LINKED: it is no member of another), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED
+        (OVERLOADED), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLinks(self, request, context):
+        """ListLinks tells who was linked and unlinked, by whom and when: every link and unlink that a customer or
+        any who ever was a member of it had a part in, in order.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProfileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -133,6 +200,26 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.RecordConsents,
                     request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsRequest.FromString,
                     response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsResponse.SerializeToString,
+            ),
+            'ListConsents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsents,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsResponse.SerializeToString,
+            ),
+            'LinkIdentities': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkIdentities,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesResponse.SerializeToString,
+            ),
+            'UnlinkIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlinkIdentity,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityResponse.SerializeToString,
+            ),
+            'ListLinks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLinks,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -244,6 +331,114 @@ class ProfileService:
             '/tact.profile.v1.ProfileService/RecordConsents',
             tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsRequest.SerializeToString,
             tact_dot_profile_dot_v1_dot_profile__service__pb2.RecordConsentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/ListConsents',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ListConsentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkIdentities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/LinkIdentities',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.LinkIdentitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlinkIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/UnlinkIdentity',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.UnlinkIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/ListLinks',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,37 @@ class ProfileServiceStub:
     for the use of data), CUSTOMER_UNKNOWN,
     IDENTIFIER_REUSED.
     """
+    ListConsents: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListConsentsRequest, _profile_service_pb2.ListConsentsResponse]
+    """ListConsents returns every consent on file of a customer and of all who were merged into it, as it was
+    recorded, in that order. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    LinkIdentities: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.LinkIdentitiesRequest, _profile_service_pb2.LinkIdentitiesResponse]
+    """LinkIdentities says that two customers are one. The second becomes a member of the first, with
+    all who are linked to it: a pointer, nothing is moved. From then on either id reads both. Where what
+    they permitted differs, the stricter is recorded for both, and stays after an unlink until the
+    customer says otherwise. Idempotent by `link_id`. Two who are one already stay as they are.
+    Acknowledged once no decision can be made any more that saw them apart: `identity_lease` later.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID: a key that names nobody, or the same customer twice),
+    NOT_FOUND (CUSTOMER_UNKNOWN), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED (OVERLOADED),
+    UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    UnlinkIdentity: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.UnlinkIdentityRequest, _profile_service_pb2.UnlinkIdentityResponse]
+    """UnlinkIdentity takes a member out of the customer that it was linked to, with all who had been linked to
+    it. What was recorded of each is each one's again. Idempotent by `link_id`. Acknowledged as a link is.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (CUSTOMER_UNKNOWN), FAILED_PRECONDITION
+    (NOT_LINKED: it is no member of another), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED
+    (OVERLOADED), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListLinks: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListLinksRequest, _profile_service_pb2.ListLinksResponse]
+    """ListLinks tells who was linked and unlinked, by whom and when: every link and unlink that a customer or
+    any who ever was a member of it had a part in, in order.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
 
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
@@ -106,6 +137,37 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
     for the use of data), CUSTOMER_UNKNOWN,
     IDENTIFIER_REUSED.
+    """
+    ListConsents: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListConsentsRequest, _profile_service_pb2.ListConsentsResponse]  # type: ignore[assignment]
+    """ListConsents returns every consent on file of a customer and of all who were merged into it, as it was
+    recorded, in that order. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    LinkIdentities: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.LinkIdentitiesRequest, _profile_service_pb2.LinkIdentitiesResponse]  # type: ignore[assignment]
+    """LinkIdentities says that two customers are one. The second becomes a member of the first, with
+    all who are linked to it: a pointer, nothing is moved. From then on either id reads both. Where what
+    they permitted differs, the stricter is recorded for both, and stays after an unlink until the
+    customer says otherwise. Idempotent by `link_id`. Two who are one already stay as they are.
+    Acknowledged once no decision can be made any more that saw them apart: `identity_lease` later.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID: a key that names nobody, or the same customer twice),
+    NOT_FOUND (CUSTOMER_UNKNOWN), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED (OVERLOADED),
+    UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    UnlinkIdentity: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.UnlinkIdentityRequest, _profile_service_pb2.UnlinkIdentityResponse]  # type: ignore[assignment]
+    """UnlinkIdentity takes a member out of the customer that it was linked to, with all who had been linked to
+    it. What was recorded of each is each one's again. Idempotent by `link_id`. Acknowledged as a link is.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (CUSTOMER_UNKNOWN), FAILED_PRECONDITION
+    (NOT_LINKED: it is no member of another), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED
+    (OVERLOADED), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ListLinks: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListLinksRequest, _profile_service_pb2.ListLinksResponse]  # type: ignore[assignment]
+    """ListLinks tells who was linked and unlinked, by whom and when: every link and unlink that a customer or
+    any who ever was a member of it had a part in, in order.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
     """
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -167,6 +229,61 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         (STORE_UNAVAILABLE). Per item: REQUEST_INVALID (unknown purpose or channel, a channel
         for the use of data), CUSTOMER_UNKNOWN,
         IDENTIFIER_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListConsents(
+        self,
+        request: _profile_service_pb2.ListConsentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.ListConsentsResponse, _abc.Awaitable[_profile_service_pb2.ListConsentsResponse]]:
+        """ListConsents returns every consent on file of a customer and of all who were merged into it, as it was
+        recorded, in that order. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def LinkIdentities(
+        self,
+        request: _profile_service_pb2.LinkIdentitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.LinkIdentitiesResponse, _abc.Awaitable[_profile_service_pb2.LinkIdentitiesResponse]]:
+        """LinkIdentities says that two customers are one. The second becomes a member of the first, with
+        all who are linked to it: a pointer, nothing is moved. From then on either id reads both. Where what
+        they permitted differs, the stricter is recorded for both, and stays after an unlink until the
+        customer says otherwise. Idempotent by `link_id`. Two who are one already stay as they are.
+        Acknowledged once no decision can be made any more that saw them apart: `identity_lease` later.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID: a key that names nobody, or the same customer twice),
+        NOT_FOUND (CUSTOMER_UNKNOWN), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED (OVERLOADED),
+        UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def UnlinkIdentity(
+        self,
+        request: _profile_service_pb2.UnlinkIdentityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.UnlinkIdentityResponse, _abc.Awaitable[_profile_service_pb2.UnlinkIdentityResponse]]:
+        """UnlinkIdentity takes a member out of the customer that it was linked to, with all who had been linked to
+        it. What was recorded of each is each one's again. Idempotent by `link_id`. Acknowledged as a link is.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (CUSTOMER_UNKNOWN), FAILED_PRECONDITION
+        (NOT_LINKED: it is no member of another), ALREADY_EXISTS (IDENTIFIER_REUSED), RESOURCE_EXHAUSTED
+        (OVERLOADED), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ListLinks(
+        self,
+        request: _profile_service_pb2.ListLinksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.ListLinksResponse, _abc.Awaitable[_profile_service_pb2.ListLinksResponse]]:
+        """ListLinks tells who was linked and unlinked, by whom and when: every link and unlink that a customer or
+        any who ever was a member of it had a part in, in order.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

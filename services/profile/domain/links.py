@@ -1,0 +1,125 @@
+"""Who is one customer: pointers from members to whom they were linked to, and their history."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from services.profile.domain.consents import Consent, State, newest
+
+SOURCE: Final = "link"
+"""The source of consents that a link recorded."""
+_NO_END: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linking:
+    """An act to put on file: ``member_id`` becomes, or with ``is_unlink`` ceases to be, a member.
+
+    An unlink names no ``customer_id``: it leaves whomever it was linked to.
+    """
+
+    link_id: str
+    customer_id: str
+    member_id: str
+    is_unlink: bool
+    source: str
+    record_time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One customer: the root of its pointers, all members in order, and the newest act about them."""
+
+    customer_id: str
+    members: tuple[str, ...]
+    version: int
+
+
+class LinkAnswer(StrEnum):
+    """What became of an act."""
+
+    NEW = "linked"
+    DUPLICATE = "duplicate"
+    REUSED = "reused"
+    CUSTOMER_UNKNOWN = "customer_unknown"
+    NOT_LINKED = "not_linked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linked:
+    """What became of an act, and who is one by now: the customer, and who left it where one did."""
+
+    answer: LinkAnswer
+    family: Family | None = None
+    left: Family | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkRecord:
+    """An act on file; ``customer_id`` and ``member_id`` are whom it came to be about."""
+
+    linking: Linking
+    customer_id: str
+    member_id: str
+
+
+def is_same(said: Linking, known: Linking) -> bool:
+    """Tell a repeat of an act: all but the time is the same."""
+    return replace(said, record_time=known.record_time) == known
+
+
+def stricter(
+    linking: Linking, customer: Sequence[Consent], other: Sequence[Consent], roots: tuple[str, str]
+) -> list[Consent]:
+    """Return the consents to record of two who become one, so that the stricter of each counts for both.
+
+    ``customer`` and ``other`` are their consents in the order of arrival, ``roots`` their ids. What only
+    one of them ever said stays as it is. A refusal is stricter than a grant, and of grants the one that
+    ends first.
+    """
+    ours, theirs = (
+        {(one.statement.purpose, one.statement.channel): one for one in newest(said)}
+        for said in (customer, other)
+    )
+    found = []
+    for key in sorted(ours.keys() & theirs.keys()):
+        pair = (ours[key], theirs[key])
+        strict = min(pair, key=_leniency)
+        for laxer, root in zip(pair, roots, strict=True):
+            if _leniency(laxer) > _leniency(strict):
+                time = max(linking.record_time, laxer.record_time, strict.record_time)
+                found.append(_copy(linking, strict, root, time))
+    return found
+
+
+def _leniency(consent: Consent) -> tuple[bool, int]:
+    said = consent.statement
+    is_granted = said.state is State.GRANTED
+    return is_granted, (_NO_END if said.expire_time is None else said.expire_time) if is_granted else 0
+
+
+def _copy(linking: Linking, strict: Consent, root: str, time: int) -> Consent:
+    said = strict.statement
+    about = "\n".join((linking.link_id, root, said.purpose, said.channel))
+    statement = replace(
+        said,
+        receipt_id=f"link-{hashlib.sha256(about.encode()).hexdigest()[:40]}",
+        customer_id=root,
+        stated_time=None,
+        source=SOURCE,
+    )
+    return Consent(statement=statement, record_time=time)
+
+
+def ordered(members: Iterable[str]) -> tuple[str, ...]:
+    """Return members in the order in which they are told."""
+    return tuple(sorted(members))
+
+
+def preferred(family: Family) -> list[str]:
+    """Return members in the order in which their values of equal times are preferred."""
+    return [family.customer_id, *(member for member in family.members if member != family.customer_id)]

@@ -1,0 +1,266 @@
+"""What every store of profiles promises of customers who are one."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_profile_store import consent, every_store, fake, real, run, update
+
+from services.profile.domain.consents import State
+from services.profile.domain.identities import Identity
+from services.profile.domain.links import SOURCE, Family, LinkAnswer, Linking
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+def link(link_id, customer_id, member_id, *, at=100, source="crm"):
+    return Linking(
+        link_id=link_id,
+        customer_id=customer_id,
+        member_id=member_id,
+        is_unlink=False,
+        source=source,
+        record_time=at,
+    )
+
+
+def unlink(link_id, member_id, *, at=200):
+    return replace(link(link_id, "", member_id, at=at), is_unlink=True)
+
+
+async def made(store, *names):
+    await store.upsert([update(name, cards=[f"card-{name}"], source=name) for name in names])
+
+
+def states(profile):
+    return {
+        (said.statement.purpose, said.statement.channel): said.statement.state for said in profile.consents
+    }
+
+
+@every_store
+def test_a_link_makes_one_customer_of_two_by_either_id(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b")
+        linked = await store.link(link("l-1", "a", "b"))
+        assert linked.answer is LinkAnswer.NEW
+        assert linked.family == Family(customer_id="a", members=("a", "b"), version=1)
+        for name in ("a", "b"):
+            profile = await store.read(name, None)
+            assert (profile.customer_id, profile.members, profile.version) == ("a", ("a", "b"), 1)
+        assert await store.resolve(Identity("card", "card-b")) == "a"
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_an_unlink_restores_both(opened, tmp_path):
+    async def main(store):
+        await store.upsert(
+            [update("a", at=10, cards=["1"], plan='"x"'), update("b", at=20, cards=["2"], plan='"y"')]
+        )
+        before = [await store.read(name, None) for name in ("a", "b")]
+        await store.link(link("l-1", "a", "b"))
+        assert (await store.read("a", None)).attributes["plan"].value == "y"
+        left = await store.link(unlink("l-2", "b"))
+        assert (left.family.members, left.left.members) == (("a",), ("b",))
+        after = [await store.read(name, None) for name in ("a", "b")]
+        assert [replace(one, version=0) for one in after] == [replace(one, version=0) for one in before]
+        assert {one.version for one in after} == {2}
+        assert await store.resolve(Identity("card", "2")) == "b"
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_an_act_is_put_on_file_once(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b", "c")
+        await store.link(link("l-1", "a", "b"))
+        again = await store.link(link("l-1", "a", "b", at=999))
+        assert (again.answer, again.family.version) == (LinkAnswer.DUPLICATE, 1)
+        assert (await store.link(link("l-1", "a", "c"))).answer is LinkAnswer.REUSED
+        assert (await store.link(unlink("l-1", "b"))).answer is LinkAnswer.REUSED
+        assert (await store.link(link("l-2", "b", "a"))).answer is LinkAnswer.DUPLICATE
+        assert (await store.read("c", None)).members == ("c",)
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_whom_nobody_knows_cannot_be_linked(opened, tmp_path):
+    async def main(store):
+        await made(store, "a")
+        for act in (link("l-1", "a", "x"), link("l-2", "x", "a"), unlink("l-3", "x")):
+            assert (await store.link(act)).answer is LinkAnswer.CUSTOMER_UNKNOWN
+        assert (await store.link(unlink("l-4", "a"))).answer is LinkAnswer.NOT_LINKED
+        assert (await store.read("a", None)).version == 0
+        assert await store.links("x") == []
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+@pytest.mark.parametrize(
+    ("ours", "theirs", "counts"),
+    [
+        (("granted", None), ("denied", None), ("denied", None)),
+        (("withdrawn", None), ("granted", None), ("withdrawn", None)),
+        (("granted", None), ("granted", 500), ("granted", 500)),
+        (("granted", 400), ("granted", 500), ("granted", 400)),
+        (("granted", None), None, ("granted", None)),
+        (None, ("denied", None), ("denied", None)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ours_is_newer", [False, True])
+def test_the_stricter_consent_counts_for_both_and_stays(
+    opened, ours, theirs, counts, ours_is_newer, tmp_path
+):
+    def said(name, what, at):
+        if what is None:
+            return []
+        return [consent(f"r-{name}", customer_id=name, at=at, state=State(what[0]), expire_time=what[1])]
+
+    async def main(store):
+        await made(store, "a", "b")
+        times = (60, 50) if ours_is_newer else (50, 60)
+        await store.record([*said("a", ours, times[0]), *said("b", theirs, times[1])])
+        await store.link(link("l-1", "a", "b"))
+
+        async def read(name):
+            profile = await store.read(name, None)
+            return [(one.statement.state.value, one.statement.expire_time) for one in profile.consents]
+
+        assert await read("a") == await read("b") == [counts]
+        await store.link(unlink("l-2", "b"))
+        assert await read("a") == ([] if ours is None else [counts])
+        assert await read("b") == ([] if theirs is None else [counts])
+        sources = [one.statement.source for one in await store.consents_of("a")]
+        assert sources.count(SOURCE) <= 1
+        await store.record([consent("r-new", customer_id="a", at=300)])
+        assert await read("a") == [("granted", None)]
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_a_consent_of_any_member_binds_all_from_its_record_on(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b")
+        await store.record([consent("r-1", customer_id="a", at=50)])
+        await store.link(link("l-1", "a", "b"))
+        await store.record([consent("r-2", customer_id="b", at=150, state=State.WITHDRAWN)])
+        assert states(await store.read("a", None)) == {("marketing", "mail"): State.WITHDRAWN}
+        assert states(await store.read("a", 150)) == {("marketing", "mail"): State.GRANTED}
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_of_equal_times_the_value_of_whom_it_was_linked_to_counts(opened, tmp_path):
+    async def main(store):
+        await store.upsert([update(name, at=10, plan=json.dumps(name)) for name in ("b", "c", "a")])
+        await store.link(link("l-1", "b", "c"))
+        await store.link(link("l-2", "b", "a"))
+        assert (await store.read("a", None)).attributes["plan"].value == "b"
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_every_act_is_told_even_of_who_has_left(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b", "c", "d", "e")
+        acts = [link("l-1", "a", "b"), link("l-2", "c", "d"), link("l-3", "b", "d"), unlink("l-4", "c")]
+        for act in acts:
+            await store.link(act)
+        for name in ("a", "b", "c", "d"):
+            told = await store.links(name)
+            assert [one.linking for one in told] == acts
+        assert [(one.customer_id, one.member_id) for one in await store.links("a")] == [
+            ("a", "b"),
+            ("c", "d"),
+            ("a", "c"),
+            ("a", "c"),
+        ]
+        assert await store.links("e") == []
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_links_at_the_same_moment_make_no_circle(opened, tmp_path):
+    async def main(store):
+        await made(store, *NAMES)
+        pairs = [(one, two) for one in NAMES for two in NAMES if one != two]
+        acts = [link(f"l-{one}{two}", one, two) for one, two in pairs]
+        answers = await asyncio.gather(*map(store.link, acts))
+        assert [answer.answer for answer in answers].count(LinkAnswer.NEW) == len(NAMES) - 1
+        families = [await store.read(name, None) for name in NAMES]
+        assert {family.members for family in families} == {NAMES}
+        assert len({family.customer_id for family in families}) == 1
+
+    run(opened, tmp_path, main)
+
+
+class Slow:
+    """Who is one, the slow and obvious way: each customer's pointer, followed every time."""
+
+    def __init__(self):
+        self.pointers = {}
+
+    def root(self, name):
+        while name in self.pointers:
+            name = self.pointers[name]
+        return name
+
+    def link(self, one, two):
+        if self.root(one) != self.root(two):
+            self.pointers[self.root(two)] = self.root(one)
+
+    def members(self, name):
+        return tuple(other for other in NAMES if self.root(other) == self.root(name))
+
+
+acts = st.lists(
+    st.one_of(
+        st.tuples(st.just("link"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+        st.tuples(st.just("unlink"), st.sampled_from(NAMES), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("opened", [fake, real])
+def test_who_is_one_is_as_the_pointers_say(opened, tmp_path_factory):
+    @settings(max_examples=40 if opened is fake else 15)
+    @given(acts)
+    def holds(said):
+        async def main(store):
+            await made(store, *NAMES)
+            slow, version = Slow(), 0
+            for number, (what, one, two) in enumerate(said):
+                if what == "unlink":
+                    await store.link(unlink(f"l-{number}", one))
+                    slow.pointers.pop(one, None)
+                elif one != two:
+                    await store.link(link(f"l-{number}", one, two))
+                    slow.link(one, two)
+                profiles = {name: await store.read(name, None) for name in NAMES}
+                assert {name: found.members for name, found in profiles.items()} == {
+                    name: slow.members(name) for name in NAMES
+                }
+                assert {name: found.customer_id for name, found in profiles.items()} == {
+                    name: slow.root(name) for name in NAMES
+                }
+                newest = max(found.version for found in profiles.values())
+                assert newest >= version
+                version = newest
+
+        run(opened, tmp_path_factory.mktemp("links"), main)
+
+    holds()
