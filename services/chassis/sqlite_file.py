@@ -1,6 +1,7 @@
 """How a SQLite file is opened, migrated and found wanting."""
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from services.chassis import stores
 from services.chassis.stores import GARBLED, StoreUnavailable
 
 _OPTIONS: dict[str, Any] = {"timeout": 5.0, "isolation_level": None, "cached_statements": 256}
+
+_PAUSE_SECONDS = 0.01
 
 _STORE_ERRORS = frozenset(
     {
@@ -134,7 +137,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection: sqlite3.Connection = sqlite3.connect(path, check_same_thread=False, **_OPTIONS)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
@@ -143,6 +146,20 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     except (*_ERRORS, OSError) as error:
         raise unavailable(path, error) from error
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; SQLite itself does not wait for others who do so to a new file."""
+    until = time.monotonic() + _OPTIONS["timeout"]
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
 
 
 def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from services.chassis.settings import load
 from services.cli import decision_log
+from services.cli.failure import Failure
 from services.cli.progress import shown
 from services.cli.replayed import Tally, as_json
 from services.cli.shelf import Shelf, usual_places
@@ -80,6 +81,8 @@ async def _replay(arguments: argparse.Namespace, models: Rescorer | None) -> Tal
             if arguments.json and replay.verdict != "IDENTICAL":
                 sys.stdout.write(as_json(entry, replay))
             advance()
+    if tally.decisions != total:
+        raise Failure(f"{total} decisions were counted, but {tally.decisions} read: the log is damaged")
     return tally
 
 

@@ -52,6 +52,9 @@ class SqliteDecisions:
         self.name = str(path)
         self._path = path
         self._last = {live: self._one(_LAST[live]) for live in (True, False)}
+        for live in (True, False):
+            # What has the tables of a log but not their columns is no log, even while it is empty.
+            self._rows(_ROWS[live], (0, 0, 0, 0))
 
     def count(self, live: bool) -> int:
         """Return how many decisions are on record."""
@@ -63,6 +66,8 @@ class SqliteDecisions:
         while True:
             rows = self._rows(_ROWS[live], (*after, self._last[live], _ROWS_AT_ONCE))
             for record_time, row_id, decision_id, record in rows:
+                if not (isinstance(record_time, int) and isinstance(record, bytes)):
+                    raise Failure(f"{self.name} cannot be read as a decision log: row {row_id} is damaged")
                 yield record_time, Entry(live=live, decision_id=decision_id, record=record)
                 after = (record_time, row_id)
             if len(rows) < _ROWS_AT_ONCE:
@@ -97,7 +102,7 @@ class SqliteDecisions:
                 if absent := [table for table in _TABLES if not _has(connection, table)]:
                     raise Failure(f"{self.name} is no decision log: it has no table {absent[0]}")
                 yield connection
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise Failure(f"{self.name} cannot be read as a decision log: {error}") from None
 
 

@@ -200,4 +200,9 @@ def _outcomes(told: pb.ExplainDecisionResponse, here: ZoneInfo) -> Iterator[str]
     for outcome in told.outcomes:
         kind = word(pb.OutcomeKind.DESCRIPTOR, outcome.kind, "OUTCOME_KIND_")
         measures = (f"{name} {number(outcome.measures[name])}" for name in sorted(outcome.measures))
-        yield f"  rank {outcome.rank} {kind} at {moment(outcome.outcome_time, here)}{listed(', ', measures)}"
+        override = ""
+        if outcome.kind == pb.OUTCOME_KIND_OVERRIDDEN:
+            did = outcome.instead_action_id or "nothing"
+            override = f" by {outcome.actor_id or 'nobody named'}, who did {did} instead"
+        when = moment(outcome.outcome_time, here)
+        yield f"  rank {outcome.rank} {kind} at {when}{override}{listed(', ', measures)}"

@@ -186,7 +186,11 @@ class InMemoryLog:
             if one.customer_id in members and (contact := one.contact) is not None
         ]
         responses = [
-            Response(facts=one.offer.facts, kind=report.kind.lower(), time=report.outcome_time)
+            Response(
+                facts=one.offer.facts,
+                kind=report.kind.lower(),
+                time=one.offer.after(report.outcome_time),
+            )
             for report in sorted(self.outcomes.values(), key=lambda one: (one.outcome_time, one.outcome_id))
             if (one := self.standings.get((report.decision_id, report.rank))) is not None
             and one.customer_id in members

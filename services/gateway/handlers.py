@@ -71,7 +71,11 @@ class DecideHandler:
                 except LedgerMoved:
                     # Another decision about the customer came first. Those of this process go on one
                     # by one, so that they do not overtake each other again and again.
-                    await turn.wait(decision.customer_id)
+                    try:
+                        await turn.wait(decision.customer_id)
+                    except NotLogged as error:
+                        decision = answer.silenced(decision, str(error))
+                        return await self.journal.seal(decision, fingerprint, encoder, versions)
 
     async def _seal(
         self, decision: Decision, fingerprint: str, encoder: Encoder, basis: Basis, remaining: Remaining
@@ -104,9 +108,16 @@ class DecideHandler:
                 return making.about_nobody(edition, checked, known.profile, known.degradations), Basis()
             reading, lost = await self._reading(known.profile, checked)
         with watch.stage("policy"):
-            situation = assess(*edition, checked, known.profile, known.features, reading.ledger)
+            own_time = self.now() if checked.request.live else None
+            situation = assess(
+                *edition,
+                checked,
+                known.profile,
+                known.features,
+                reading.ledger,
+                contact_time=own_time,
+            )
         making.narrow(edition, fates, situation, checked, watch)
-        making.withhold(edition, fates, situation, watch)
         with watch.stage("score"):
             scored = await self.propensities.assign(fates, known, situation, checked, remaining)
         with watch.stage("arbitrate"):

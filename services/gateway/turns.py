@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 from weakref import WeakValueDictionary
+
+from services.chassis.deadline import patience
+from services.gateway.ports import NotLogged
+
+_LATE: Final = "others decide about the customer as well, and the turn did not come in time"
 
 
 class Turns:
@@ -36,11 +42,19 @@ class Turn:
         self._held: asyncio.Lock | None = None
 
     async def wait(self, customer_id: str) -> None:
-        """Wait, having been overtaken; who has a turn already goes on."""
+        """Wait, having been overtaken; who has a turn already goes on.
+
+        Raises:
+            NotLogged: the turn does not come while the call at hand can still be answered.
+        """
         self._observe()
         if self._held is None:
             queue = self._queues.setdefault(customer_id, asyncio.Lock())
-            await queue.acquire()
+            try:
+                async with asyncio.timeout(patience()):
+                    await queue.acquire()
+            except TimeoutError:
+                raise NotLogged(_LATE) from None
             self._held = queue
 
     def leave(self) -> None:

@@ -13,7 +13,15 @@ from bench.rounds import Load
 from bench.run import Scale, prepared, told
 from bench.targets import TACT
 
-SCALE = Scale(customers=1_000, rounds=0, seconds=15.0, requests=math.inf, warm_up_seconds=2.0, traced=0)
+SCALE = Scale(
+    customers=1_000,
+    rounds=0,
+    seconds=15.0,
+    requests=math.inf,
+    warm_up_seconds=2.0,
+    traced=0,
+    reserved=0,
+)
 LOAD = Load(in_flight=8)
 _MARGIN_SECONDS = 2.0
 _SAMPLES_A_SECOND = 200

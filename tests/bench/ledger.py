@@ -7,21 +7,25 @@ import itertools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import databases
+import psycopg
 import yaml
 
 from bench.policies import Desk, grown
 from bench.summary import spread
+from services.chassis.postgres import Postgres
 from services.chassis.sqlite import Database
 from services.engine.instants import instant
 from services.engine.playbook.loader import load
 from services.engine.playbook.playbook import Playbook
+from services.gateway.adapters.postgres_log import PostgresLog
 from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.domain.ledger import Claim
 from services.gateway.ports import DecisionLog
@@ -59,7 +63,34 @@ async def sqlite(folder: Path) -> AsyncIterator[Store]:
         yield Store(log=SqliteLog(database), transact=lambda times: asyncio.to_thread(transact, times))
 
 
-STORES: Mapping[str, Callable[[Path], AbstractAsyncContextManager[Store]]] = {"SQLite": sqlite}
+@asynccontextmanager
+async def postgresql(folder: Path) -> AsyncIterator[Store]:
+    """Make a new database; its bare transactions go to a table of its own, as durable."""
+    scripts = [path.read_text() for path in sorted((_MIGRATIONS[0].parent / "postgresql").glob("*.sql"))]
+
+    def transact(url: str, times: int) -> None:
+        with psycopg.connect(url) as bare:
+            bare.execute("CREATE TABLE IF NOT EXISTS bare_rows (taken INTEGER)")
+            for number in range(times):
+                bare.execute("INSERT INTO bare_rows (taken) VALUES (%s)", (number,))
+                bare.commit()
+
+    with databases.postgresql() as url:
+        async with Postgres.open(url, scripts, schema="gateway") as postgres:
+            yield Store(
+                log=PostgresLog(postgres), transact=lambda times: asyncio.to_thread(transact, url, times)
+            )
+
+
+Opener = Callable[[Path], AbstractAsyncContextManager[Store]]
+
+
+def stores() -> Mapping[str, Opener]:
+    """Return the stores that can be measured here: PostgreSQL where a server answers."""
+    found: dict[str, Opener] = {"SQLite": sqlite}
+    with suppress(psycopg.OperationalError), psycopg.connect(databases.SERVER, connect_timeout=2):
+        found["PostgreSQL"] = postgresql
+    return found
 
 
 def measure(rounds: int, decisions: int) -> dict[str, Any]:
@@ -67,16 +98,17 @@ def measure(rounds: int, decisions: int) -> dict[str, Any]:
     with TemporaryDirectory(prefix="tact-bench-") as name:
         folder = Path(name)
         playbooks = {capped: load(_playbook(folder / str(capped), capped=capped)) for capped in (False, True)}
-        for store in STORES:
+        found = stores()
+        for store in found:
             (folder / store).mkdir()
         return {
             store: asyncio.run(_measured(opened, folder / store, playbooks, rounds, decisions))
-            for store, opened in STORES.items()
+            for store, opened in found.items()
         }
 
 
 async def _measured(
-    opened: Callable[[Path], AbstractAsyncContextManager[Store]],
+    opened: Opener,
     folder: Path,
     playbooks: Mapping[bool, Playbook],
     rounds: int,

@@ -162,7 +162,7 @@ def test_contention_for_a_cap_of_n_yields_exactly_n_claims(world, fleet, size, c
         assert not any(answer.actions for answer in late)
         return conflicts
 
-    assert all(world.run(exercise(most)) > 0 for most in caps)
+    assert sum(world.run(exercise(most)) for most in caps) > 0
 
 
 def test_contention_of_answers_with_several_actions_fills_a_cap_and_no_more(world, fleet):
@@ -311,7 +311,7 @@ def test_contention_amid_kills_never_yields_more_and_what_expires_comes_back(
         tell(
             f"contention {store.name}, {len(fleet.gateways)} processes, {ROUNDS * KILLS} killed: "
             f"caps of {sum(most for _, most in customers)} in all, asked {len(stormed)}, claimed {went}, "
-            f"once expired {sum(fleet.taken(customer) for customer, _ in customers)}"
+            f"{sum(fleet.taken(customer) for customer, _ in customers)} once what nobody claimed had expired"
         )
 
     # Features are of the same version as the playbook of those who ask for them.

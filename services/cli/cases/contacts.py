@@ -42,7 +42,8 @@ async def _write(
     log: SqliteLog, case: Case, playbook: Playbook, key: str, decision_id: str, contact: schema.Contact
 ) -> None:
     at = moment_of(contact.at, case.now)
-    offer = _offer(playbook, contact, at, moment_of(contact.until, case.now))
+    until = at + _LATER if contact.until is None else moment_of(contact.until, case.now)
+    offer = _offer(playbook, contact, until)
     is_taken = contact.state == "taken"
     await log.append(
         LogEntry(
@@ -63,14 +64,14 @@ async def _write(
     await log.record_outcomes(list(_responses(contact, case, decision_id)), case.now)
 
 
-def _offer(playbook: Playbook, contact: schema.Contact, at: datetime, until: datetime) -> Offer:
+def _offer(playbook: Playbook, contact: schema.Contact, until: datetime) -> Offer:
     action_id, _, treatment_id = contact.offered.partition("/")
     action = playbook.actions[action_id]
     treatment = action.treatments[treatment_id]
     return Offer(
         facts=facts_of(action_id, action, treatment_id, treatment),
         is_inbound=playbook.head.channels[treatment.channel].inbound,
-        claim_by=at + _LATER if contact.state == "taken" else until,
+        claim_by=until,
     )
 
 

@@ -65,8 +65,10 @@ class Checker:
         self._request(case, (*path, "request"))
         self._expected(case.expect, (*path, "expect"))
         self._hidden(case, (*path, "expect"))
+        last = case.now
         for index, step in enumerate(case.then):
             self._step(step, (*path, "then", index))
+            last = self._in_order(step, last, case.now, (*path, "then", index))
         if case.world.down & {"features", "scoring"} == {"features"} and not case.world.priors:
             message = "without features decisions rest on base rates: the world needs priors"
             self.report((*path, "world", "down"), message)
@@ -125,10 +127,15 @@ class Checker:
     def _contact(self, contact: schema.Contact, path: Path, now: datetime) -> None:
         action_id, _, treatment_id = contact.offered.partition("/")
         self._treatment((*path, "contact"), (*path, "contact"), action_id, treatment_id)
+        at = moments.moment_of(contact.at, now)
         for key, when in (("at", contact.at), *contact.responses.items()):
+            place = (*path, key) if key == "at" else (*path, "responses", key)
             if moments.moment_of(when, now) > now:
-                place = (*path, key) if key == "at" else (*path, "responses", key)
                 self.report(place, "must not lie after now: a decision sees what was known before it")
+            elif moments.moment_of(when, now) < at:
+                self.report(place, "must not lie before the contact")
+        if contact.until is not None and moments.moment_of(contact.until, now) <= at:
+            self.report((*path, "until"), "must lie after the contact")
 
     def _value(
         self, path: Path, name: str, raw: Any, known: Mapping[str, AttributeType], now: datetime
@@ -196,6 +203,15 @@ class Checker:
         actions = self.playbook.actions
         if self._known(path, "action", action_id, actions) and treatment_id:
             self._known(place, "treatment", treatment_id, actions[action_id].treatments)
+
+    def _in_order(self, step: schema.Step, last: datetime, now: datetime, path: Path) -> datetime:
+        """Refuse a step that lies before what happened last; return when it happens."""
+        for name, happens in (("claim", step.claim), ("outcome", step.outcome)):
+            if happens is not None and (at := moments.moment_of(happens.at, now)) < last:
+                self.report((*path, name, "at"), "must not lie before the decision, nor the step before")
+            elif happens is not None:
+                last = at
+        return last
 
     def _step(self, step: schema.Step, path: Path) -> None:
         if (told := step.outcome) is None:

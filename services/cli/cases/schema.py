@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from services.cli.cases.moments import JUST_NOW, Instant, When
-from services.engine.playbook.kinds import Name, Section
+from services.engine.playbook.kinds import Name, Section, wrong_key
 from services.engine.playbook.schema.head import Arm
 from services.engine.playbook.schema.scalars import Identifier, Number, Probability
 
@@ -77,6 +77,12 @@ def _customer(raw: object) -> object:
     raise ValueError("must be the name of a customer of the world, or one identity such as { email: a@b.c }")
 
 
+def _offered(text: str) -> str:
+    if text.count("/") != 1 or not all(text.split("/")):
+        raise ValueError(f'"{text}" is no treatment such as sale/mail')
+    return text
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Hidden = Annotated[tuple[Annotated[str, Field(min_length=4)], ...], BeforeValidator(_listed)]
 """Texts that would hardly stand somewhere by chance."""
@@ -112,11 +118,17 @@ class Contact(Section):
     ``until`` is when a reservation ends. ``responses`` tell when the customer did what.
     """
 
-    offered: Annotated[str, Field(pattern="^[^/]+/[^/]+$")] = Field(alias="contact")
+    offered: Annotated[str, AfterValidator(_offered)] = Field(alias="contact")
     at: When
     state: Literal["taken", "reserved"] = "taken"
-    until: When = timedelta(days=1)
+    until: When | None = None
     responses: Mapping[ResponseKind, When] = {}
+
+    @model_validator(mode="after")
+    def _until_when(self) -> Contact:
+        if (self.state == "reserved") != (self.until is not None):
+            raise wrong_key("until", '"until" belongs to what is reserved, which needs it')
+        return self
 
 
 Consents = Annotated[

@@ -15,6 +15,9 @@ _MOST_NAMES: Final = 20
 
 def notes(comparison: Comparison) -> Iterator[str]:
     """Yield one line for each thing, what casts most doubt first."""
+    old, new = (side.playbook.head.currency for side in (comparison.old, comparison.new))
+    if old != new:
+        yield f"OLD counts in {old} and NEW in {new}: what they are worth cannot be compared."
     unlike = [row.decision_id for row in comparison.rows if row.agrees is False]
     if unlike and not comparison.is_simulated:
         yield f"OLD answers otherwise than the log in {_ids(unlike)}: this version of Tact decides otherwise."

@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from services.cli.failure import Failure
 from services.cli.moments import moment
 from services.engine.instants import microseconds
 
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     home = arguments.home or Path(os.environ.get("TACT_HOME", ".tact"))
     setting = arguments.playbook or os.environ.get("TACT_PLAYBOOK")
     until = microseconds(datetime.now(UTC)) if arguments.until is None else arguments.until
+    if arguments.since is not None and arguments.since >= until:
+        raise Failure("--since must lie before --until")
     question = Question(
         home=home, playbook=Path(setting) if setting else None, since=arguments.since, until=until
     )

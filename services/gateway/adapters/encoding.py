@@ -105,7 +105,7 @@ class ProtoEncoder:
             for answer in ledger.responses:
                 told = record.ledger.responses.add(kind=answer.kind, response_time=timestamp(answer.time))
                 told.contact.CopyFrom(contact_record(Contact(facts=answer.facts)))
-            record.ledger.SetInParent()
+            record.ledger.read_time.CopyFrom(timestamp(situation.contact_time))
         for (condition, action_id, treatment_id), verdict in sorted(situation.verdicts.borrowed.items()):
             record.withheld.add(
                 condition=condition,

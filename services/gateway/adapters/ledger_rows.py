@@ -21,14 +21,17 @@ ClaimRow = Sequence[Any]
 
 def offers_text(offers: Sequence[Offer]) -> str:
     """Write the offers of an answer as one text."""
-    rows = [(*astuple(one.facts), int(one.is_inbound), _micros(one.claim_by)) for one in offers]
+    rows = [
+        (*astuple(one.facts), int(one.is_inbound), _micros(one.claim_by), _micros(one.decided))
+        for one in offers
+    ]
     return json.dumps(rows, ensure_ascii=False)
 
 
 def offers_of(text: str) -> list[Offer]:
     """Read the offers of an answer."""
     return [
-        Offer(facts=_facts(row), is_inbound=bool(row[6]), claim_by=_instant(row[7]))
+        Offer(facts=_facts(row), is_inbound=bool(row[6]), claim_by=_instant(row[7]), decided=_instant(row[8]))
         for row in json.loads(text)
     ]
 
@@ -122,7 +125,7 @@ def contact_of(offer: Offer, row: Sequence[int | None]) -> Contact:
 
 def response_of(offer: Offer, kind: str, time: int) -> Response:
     """Return a response to an offer."""
-    return Response(facts=offer.facts, kind=kind.lower(), time=instant(time))
+    return Response(facts=offer.facts, kind=kind.lower(), time=offer.after(instant(time)))
 
 
 def answered(

@@ -35,6 +35,7 @@ from services.gateway.domain.knowledge import (
 from services.gateway.domain.making import Edition
 from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.domain.remaking import Recorded, RecordedCandidate
+from services.gateway.domain.request import EARLIEST
 from services.gateway.domain.scoring import Scored
 from services.gateway.ports import NotRemade, Shown
 
@@ -146,6 +147,7 @@ def recalling(record: log_pb.DecisionRecord, edition: Edition) -> Generator[None
         profile=_profile(record, edition.playbook),
         features=_features(record, rows, edition),
         ledger=_ledger(record),
+        contact_time=record.ledger.read_time.ToDatetime(UTC) if record.HasField("ledger") else None,
         withheld=dict(map(_withheld, record.withheld)),
         candidates=candidates,
         scored=_scored(record),
@@ -214,12 +216,14 @@ def delivery_of(record: bytes, rank: int) -> Delivery | None:
     if rank > len(response.actions):
         return None
     action = response.actions[rank - 1]
+    not_before = action.not_before_time.ToDatetime(UTC)
     return Delivery(
         request=decision_request(logged.request, logged.caller, response.request_id),
         customer_id=response.customer_id,
         action_id=action.action_id,
         treatment_id=action.treatment_id,
-        not_before=action.not_before_time.ToDatetime(UTC),
+        # What was not moved may go at once, by whoever's clock.
+        not_before=EARLIEST if action.not_before_time == response.decision_time else not_before,
         expires=action.expire_time.ToDatetime(UTC) if action.HasField("expire_time") else None,
         withheld=dict(map(_withheld, logged.withheld)),
     )
@@ -267,6 +271,8 @@ def _outcome(report: OutcomeReport) -> pb.Outcome:
         kind=pb.OutcomeKind.Value(f"OUTCOME_KIND_{report.kind}"),
         outcome_time=timestamp(report.outcome_time),
         measures=report.measures,
+        instead_action_id=report.instead_action_id,
+        actor_id=report.actor_id,
     )
 
 

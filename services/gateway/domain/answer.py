@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.engine import instants
-from services.engine.arbitration.candidates import Candidate, preferred
+from services.engine.arbitration.candidates import Candidate, key, nothing_key, preferred
 from services.engine.arbitration.draw import draw_of
 from services.engine.arbitration.nearest import NearestChange, nearest_change
 from services.engine.arbitration.slate import Ranked, Slate, slate
@@ -53,6 +53,28 @@ def assign(
         fate.removal = _improbable(playbook, fate) or _vetoed(fate, situation)
         if fate.removal is None and fate.place is not None:
             fate.candidate = _candidate(playbook, fate, situation, checked)
+
+
+def withhold(playbook: Playbook, fates: Sequence[Fate], situation: Situation) -> None:
+    """Remove what waits for something else that could be chosen, or that is under way."""
+    left = [fate for fate in fates if fate.candidate is not None]
+    possible = [fate.facts for fate in left if _may_be_chosen(playbook, fate.candidate, situation.arm)]
+    for fate in left:
+        fate.removal = situation.contacts.waiting(concerning(playbook, fate), fate.facts, possible)
+        if fate.removal is not None:
+            fate.candidate = None
+
+
+def _may_be_chosen(playbook: Playbook, one: Candidate | None, arm: str) -> bool:
+    """Tell whether a candidate beats doing nothing, or may be drawn; a default never comes before others."""
+    if one is None or one.action_class == "default":
+        return False
+    if one.action_class == "mandatory" or one.priority is None:
+        return True
+    if playbook.head.exploration is not None or arm == "random_eligible":
+        return True
+    its = "" if one.ignores_arms else arm
+    return key(one, one.priority_in(its)) < nothing_key(playbook.head.threshold, its)
 
 
 def conclude(
@@ -226,6 +248,7 @@ def _chosen(
             facts=fate.facts,
             is_inbound=playbook.head.channels[fate.treatment.channel].inbound,
             claim_by=_claim_by(playbook, fate, fate.place) if checked.request.live else None,
+            decided=situation.contact_time,
         ),
     )
 

@@ -64,14 +64,6 @@ def apply_contact_policy(playbook: Playbook, fates: Sequence[Fate], situation: S
             fate.removal = situation.contacts.removal(concerning(playbook, fate), fate.facts)
 
 
-def apply_precedence(playbook: Playbook, fates: Sequence[Fate], situation: Situation) -> None:
-    """Remove what waits for something else that could be chosen, or that is under way."""
-    left = [(fate, concerning(playbook, fate)) for fate in fates if fate.removal is None]
-    possible = [fate.facts for fate, _ in left]
-    for fate, statements in left:
-        fate.removal = situation.contacts.waiting(statements, fate.facts, possible)
-
-
 def apply_place(playbook: Playbook, fates: Sequence[Fate], situation: Situation, checked: Checked) -> None:
     """Give each remaining treatment its device and time and its texts, or remove it."""
     request = checked.request

@@ -15,11 +15,19 @@ _TELLS_OF_CONTACT: Final = {False: frozenset({"DELIVERED", "VIEWED"}), True: fro
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """One ranked action of a live answer; ``claim_by`` ends its reservation, None where it has none."""
+    """One ranked action of a live answer; ``claim_by`` ends its reservation, None where it has none.
+
+    What is told of it happened at or after ``decided``, whatever clocks say.
+    """
 
     facts: Facts
     is_inbound: bool = False
     claim_by: datetime | None = None
+    decided: datetime | None = None
+
+    def after(self, time: datetime) -> datetime:
+        """Return when something happened that is dated ``time``: not before its decision."""
+        return time if self.decided is None else max(time, self.decided)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +73,7 @@ class Standing:
         contact = self.contact or Contact(facts=self.offer.facts)
         if contact.consume_time is not None:
             return self
-        return replace(self, contact=replace(contact, consume_time=time, release_time=None))
+        return replace(self, contact=replace(contact, consume_time=self.offer.after(time), release_time=None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,12 +40,6 @@ def narrow(
         funnel.apply_place(edition.playbook, fates, situation, checked)
 
 
-def withhold(edition: Edition, fates: Sequence[Fate], situation: Situation, watch: Stopwatch) -> None:
-    """Remove what waits for something else that is left; this needs all treatments at once."""
-    with watch.stage("contact"):
-        funnel.apply_precedence(edition.playbook, fates, situation)
-
-
 def concluded(
     edition: Edition,
     fates: Sequence[Fate],
@@ -56,6 +50,7 @@ def concluded(
 ) -> Decision:
     """Choose from the candidates; ``degradations`` came before those of scoring."""
     from_prior = scored.served_by is ServedBy.PRIORS
+    answer.withhold(edition.playbook, fates, situation)
     return Decision(
         checked=checked,
         customer_id=situation.profile.customer_id,

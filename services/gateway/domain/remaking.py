@@ -36,8 +36,9 @@ class Recorded:
     """What a decision rested on, as its log record holds it.
 
     ``profile`` is None where nobody could tell who the customer is. ``ledger`` is None where the playbook
-    had no contact policy. ``withheld`` are the verdicts of conditions that read borrowed values.
-    ``scored`` holds all degradations; ``candidates`` are by action and treatment.
+    had no contact policy; ``contact_time`` is when it was judged. ``withheld`` are the verdicts of
+    conditions that read borrowed values. ``scored`` holds all degradations; ``candidates`` are by
+    action and treatment.
     """
 
     request: DecisionRequest
@@ -45,6 +46,7 @@ class Recorded:
     profile: Profile | None
     features: Features | None
     ledger: Ledger | None
+    contact_time: datetime | None
     withheld: Mapping[Asked, Verdict]
     candidates: Mapping[tuple[str, str], RecordedCandidate]
     scored: Scored
@@ -70,14 +72,21 @@ def _known(
     edition: Edition, recorded: Recorded, profile: Profile, checked: Checked
 ) -> Generator[None, None, Decision]:
     fates = funnel.live_candidates(edition.playbook, checked)
-    situation = assess(*edition, checked, profile, recorded.features, recorded.ledger, recorded.withheld)
+    situation = assess(
+        *edition,
+        checked,
+        profile,
+        recorded.features,
+        recorded.ledger,
+        recorded.withheld,
+        recorded.contact_time,
+    )
     untimed = Stopwatch(lambda: 0)
     yield
     for start in range(0, len(fates), PORTION):
         portion = fates[start : start + PORTION]
         making.narrow(edition, portion, situation, checked, untimed)
         yield
-    making.withhold(edition, fates, situation, untimed)
     scored = _scored(recorded, fates)
     for start in range(0, len(fates), PORTION):
         _score(edition, recorded, fates[start : start + PORTION], situation, checked)

@@ -27,7 +27,7 @@ class Situation:
 
     ``computed`` holds the profile and context features, ``values`` all variables of the decision;
     ``actor_zones`` is where the recipient of advice is. ``ledger`` is None where the playbook has no
-    contact policy.
+    contact policy, which judges as of ``contact_time``.
     """
 
     profile: Profile
@@ -40,6 +40,7 @@ class Situation:
     arm: str
     arm_share: float
     ledger: Ledger | None
+    contact_time: datetime
     contacts: ContactPolicy
 
 
@@ -51,8 +52,13 @@ def assess(
     features: Features | None,
     ledger: Ledger | None = None,
     withheld: Mapping[Asked, Verdict] | None = None,
+    contact_time: datetime | None = None,
 ) -> Situation:
-    """Put together what policies may see; ``withheld`` are verdicts on record, as in a replay."""
+    """Put together what policies may see; ``withheld`` are verdicts on record, as in a replay.
+
+    ``contact_time`` is the gateway's own time, so that all callers' contacts are counted by one clock;
+    without it that of the decision.
+    """
     at = checked.decision_time
     profile = _permitted_profile(playbook, profile, at)
     denied = _denied(playbook, profile, at)
@@ -77,7 +83,10 @@ def assess(
         arm=arm,
         arm_share=share,
         ledger=ledger,
-        contacts=ContactPolicy(ledger or Ledger(), home_of(profile.attributes, playbook).zones, at),
+        contact_time=contact_time or at,
+        contacts=ContactPolicy(
+            ledger or Ledger(), home_of(profile.attributes, playbook).zones, contact_time or at
+        ),
     )
 
 

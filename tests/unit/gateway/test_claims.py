@@ -324,10 +324,12 @@ def test_a_delivery_without_a_claim_fills_a_cap():
 
 @pytest.mark.parametrize(("rested", "verdict"), [(MICROSECOND, "CONTACT_POLICY"), (0 * DAY, "GO")])
 def test_a_rejection_since_the_decision_rests_its_like(rested, verdict):
-    post = Post(playbook(cool_downs=[REST]))
+    post = Post(playbook(cool_downs=[REST | {"rest": "1h"}]))
     before = post.offer()
     answer = post.offer()
-    post.report(before, "REJECTED", at=NOW - 30 * DAY + rested)
+    # What is dated before its decision counts from then on.
+    post.report(before, "REJECTED", at=NOW - DAY)
+    post.wait(HOUR - rested)
     assert post.claim(answer) == verdict
 
 
@@ -476,14 +478,19 @@ def test_a_dead_store_takes_nothing(post):
 
 
 class Busy(InMemoryLog):
-    """A log in which something else happens right before the calls named in ``before``, once each."""
+    """A log in which something else happens once: before the call that ``before`` names.
+
+    What comes ``next`` after the ledger was read is anything.
+    """
 
     meanwhile = None
-    before = ()
+    before = ""
 
     async def ledger(self, members, since):
         await self._first("ledger")
-        return await super().ledger(members, since)
+        reading = await super().ledger(members, since)
+        await self._first("next")
+        return reading
 
     async def standing(self, decision_id, rank):
         await self._first("standing")
@@ -494,12 +501,12 @@ class Busy(InMemoryLog):
         return await super().claim(decision_id, rank, claim, versions, valid_until)
 
     async def _first(self, name):
-        if name in self.before:
-            self.before = tuple(other for other in self.before if other != name)
+        if name == self.before:
+            self.before = ""
             await self.meanwhile()
 
 
-EACH_MOMENT = pytest.mark.parametrize("before", ["standing", "ledger", "claim"])
+EACH_MOMENT = pytest.mark.parametrize("before", ["standing", "ledger", "next", "claim"])
 
 
 @EACH_MOMENT
@@ -512,7 +519,7 @@ def test_a_claim_that_comes_between_is_counted(before):
     async def claim_theirs():
         verdicts.append(await post.claiming(theirs.decision_id, 1, "other"))
 
-    post.log.meanwhile, post.log.before = claim_theirs, (before,)
+    post.log.meanwhile, post.log.before = claim_theirs, before
     assert [post.claim(ours), *verdicts] == ["CONTACT_POLICY", "GO"]
 
 
@@ -525,7 +532,7 @@ def test_of_two_senders_one_goes(post, before):
     async def claim_first():
         verdicts.append(await post.claiming(answer.decision_id, 1, "other"))
 
-    post.log.meanwhile, post.log.before = claim_first, (before,)
+    post.log.meanwhile, post.log.before = claim_first, before
     assert [post.claim(answer), *verdicts] == ["ALREADY_CLAIMED", "GO"]
     assert len(post.shop.claims) == 1
 
@@ -539,7 +546,7 @@ def test_one_sender_that_asks_twice_at_once_hears_the_same(post, before):
     async def claim_first():
         told.append(await post.asking(answer.decision_id, 1, "sender"))
 
-    post.log.meanwhile, post.log.before = claim_first, (before,)
+    post.log.meanwhile, post.log.before = claim_first, before
     told.append(post.ask(answer))
     assert [one.verdict for one in told] == [pb.CLAIM_VERDICT_GO] * 2
     assert told[0].claim_time == told[1].claim_time
@@ -560,7 +567,7 @@ def test_a_delivery_that_comes_between_leaves_nothing_to_claim(before):
         )
         await post.shop.servicer.RecordOutcomes(pb.RecordOutcomesRequest(outcomes=[outcome]), Call())
 
-    post.log.meanwhile, post.log.before = deliver, (before,)
+    post.log.meanwhile, post.log.before = deliver, before
     assert post.claim(answer) == "ALREADY_CLAIMED"
     assert post.contact(answer).consume_time == NOW
     assert post.shop.claims == []
@@ -579,7 +586,7 @@ def test_another_playbook_that_comes_between_is_the_judge_of_a_second_try(before
         )
         await post.claiming(theirs.decision_id, 1, "other")
 
-    post.log.meanwhile, post.log.before = edit_and_claim, (before,)
+    post.log.meanwhile, post.log.before = edit_and_claim, before
     assert post.claim(ours) == "CONTACT_POLICY"
 
 

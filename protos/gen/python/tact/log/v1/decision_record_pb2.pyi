@@ -261,6 +261,7 @@ class LedgerRecord(_message.Message):
 
     CONTACTS_FIELD_NUMBER: _builtins.int
     RESPONSES_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactRecord]:
         """contacts in order of their times."""
@@ -269,15 +270,22 @@ class LedgerRecord(_message.Message):
     def responses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResponseRecord]:
         """responses in order of their times."""
 
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """read_time is when the contact policy was judged: the gateway's own time for a live decision, that of
+        the decision for a dry run.
+        """
+
     def __init__(
         self,
         *,
         contacts: _abc.Iterable[Global___ContactRecord] | None = ...,
         responses: _abc.Iterable[Global___ResponseRecord] | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "responses", b"responses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "read_time", b"read_time", "responses", b"responses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

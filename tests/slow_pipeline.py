@@ -116,8 +116,9 @@ def minutes(text):
 def decide(playbook, world, asked):
     """Return (rank order, removals by treatment) of a decision without exploration.
 
-    ``asked`` holds ``at``, ``context``, ``max_actions`` and ``arm``; ``world`` what is on file, and of its
-    ``contacts`` and ``answers`` what is known.
+    ``asked`` holds ``at``, ``context``, ``max_actions``, ``arm`` and, where it is another one, ``now`` by the
+    clock that contacts are counted by; ``world`` what is on file, and what is known of ``contacts`` and
+    ``answers``.
     """
     at, arm = asked["at"], asked["arm"]
     attributes, features = visible(world, at)
@@ -127,7 +128,7 @@ def decide(playbook, world, asked):
     shared |= {f"context.{k}": v for k, v in asked["context"].get("attributes", {}).items()}
     shared |= {f"feature.{k}": v for k, v in features.items()}
     shared |= {"time.hour": hours.pop()} if len(hours) == 1 else {}
-    possible, survivors, removed = [], [], {}
+    left, removed = [], {}
     for action_id, action in playbook["actions"]["actions"].items():
         for treatment_id, treatment in action["treatments"].items():
             values = shared | {f"action.{k}": v for k, v in action["attributes"].items()}
@@ -136,20 +137,20 @@ def decide(playbook, world, asked):
             own = (action_id, action, treatment_id, treatment)
             found = removal(playbook, world, asked, own, values, names)
             if isinstance(found, datetime):
-                possible.append((own, values, found))
+                moment, found = found, dismissal(playbook, world, own, arm)
+            if found is None:
+                left.append(valued(playbook, world, asked, own, values, moment))
             else:
                 removed[action_id, treatment_id] = found
-    facts = [contact.facts_of(*own) for own, _, _ in possible]
-    for own, values, moment in possible:
-        awaited = contact.waits(
-            playbook["policies"], contact.facts_of(*own), facts, world.get("contacts", ()), at
-        )
-        found = ("contact", awaited) if awaited else dismissal(playbook, world, own, arm)
-        if found is None:
-            survivors.append((own, values, moment))
+    possible = [one["facts"] for one in left if may_be_chosen(playbook, one, arm)]
+    survivors = []
+    for one in left:
+        contacts, now = world.get("contacts", ()), asked.get("now", at)
+        if awaited := contact.waits(playbook["policies"], one["facts"], possible, contacts, now):
+            removed[one["action"], one["treatment"]] = "contact", awaited
         else:
-            removed[own[0], own[2]] = found
-    return *rank(playbook, world, asked, survivors, at, arm), removed
+            survivors.append(one)
+    return *rank(playbook, world, asked, survivors), removed
 
 
 def removal(playbook, world, asked, own, values, names):
@@ -175,7 +176,8 @@ def removal(playbook, world, asked, own, values, names):
         return "arm", "hold_out"
     contacts, answers = world.get("contacts", ()), world.get("answers", ())
     calendar = home(playbook, visible(world, at)[0])
-    if found := contact.obstacle(policies, contact.facts_of(*own), contacts, answers, at, calendar):
+    now = asked.get("now", at)
+    if found := contact.obstacle(policies, contact.facts_of(*own), contacts, answers, now, calendar):
         return "contact", found
     quiet = [
         (minutes(rule["from"]), minutes(rule["to"]))
@@ -213,26 +215,34 @@ def dismissal(playbook, world, own, arm):
     return None
 
 
-def rank(playbook, world, asked, survivors, at, arm):
-    kept = [valued(playbook, world, own, values, moment, at, arm) for own, values, moment in survivors]
+def may_be_chosen(playbook, one, arm):
+    """Tell whether something is better than nothing; a default never comes before others."""
+    is_lenient = arm == "propensity_only" and not one["is_free"]
+    threshold = 0.0 if is_lenient else playbook["playbook"]["threshold"]
+    which = "plain" if one["is_free"] else "in_arm"
+    return one["class"] == "mandatory" or (one["class"] != "default" and is_better(one, which, threshold))
+
+
+def rank(playbook, world, asked, survivors):
+    at, arm = asked["at"], asked["arm"]
     kept = [
         one
-        for one in kept
+        for one in survivors
         if not one["is_free"]
         or one["consented"]
-        or not any(other["action"] == one["action"] and other["consented"] for other in kept)
+        or not any(other["action"] == one["action"] and other["consented"] for other in survivors)
     ]
-    calendar = home(playbook, visible(world, at)[0])
+    calendar, now = home(playbook, visible(world, at)[0]), asked.get("now", at)
     best = []
 
     def still_open(pool):
         """Leave what may follow the best so far, each of which is a contact by now."""
-        contacts = [*world.get("contacts", ()), *(contact.taken(one["facts"], at) for one in best)]
+        contacts = [*world.get("contacts", ()), *(contact.taken(one["facts"], now) for one in best)]
         return [
             one
             for one in pool
             if one["action"] not in [other["action"] for other in best]
-            and not contact.obstacle(playbook["policies"], one["facts"], contacts, (), at, calendar)
+            and not contact.obstacle(playbook["policies"], one["facts"], contacts, (), now, calendar)
         ]
 
     certain = by_worth([one for one in kept if one["class"] == "mandatory"], "plain")
@@ -247,10 +257,10 @@ def rank(playbook, world, asked, survivors, at, arm):
     return [(one["action"], one["treatment"], one["moment"]) for one in best], [one["in_arm"] for one in best]
 
 
-def valued(playbook, world, own, values, moment, at, arm):
+def valued(playbook, world, asked, own, values, moment):
     """Work out what a treatment is worth, with and without the control arm."""
     action_id, action, treatment_id, treatment = own
-    weight = lever = 1.0
+    at, arm, weight, lever = asked["at"], asked["arm"], 1.0, 1.0
     for rule in playbook["policies"].get("weights", []):
         if concerns(rule, own, "weights") and CONDITIONS[rule["when"]](values):
             weight *= rule["factor"]
@@ -264,7 +274,8 @@ def valued(playbook, world, own, values, moment, at, arm):
     chance, is_free = world["scores"][action_id], action["class"] in FREE_OF_CONSENT
     facts, calendar = contact.facts_of(*own), home(playbook, visible(world, at)[0])
     cost = treatment["cost"]
-    cost += contact.extra_cost(playbook["policies"], facts, world.get("contacts", ()), at, calendar)
+    contacts, now = world.get("contacts", ()), asked.get("now", at)
+    cost += contact.extra_cost(playbook["policies"], facts, contacts, now, calendar)
     plain = lever * weight * chance * action["value"] - cost
     in_arm = plain if is_free or arm != "no_levers" else weight * chance * action["value"] - cost
     return {
@@ -278,6 +289,16 @@ def valued(playbook, world, own, values, moment, at, arm):
         "plain": plain,
         "in_arm": chance if arm == "propensity_only" and not is_free else in_arm,
     }
+
+
+def may_win(playbook, one, arm):
+    """Tell whether something could stand in an answer for itself."""
+    if one["class"] in ("mandatory", "default"):
+        return one["class"] == "mandatory"
+    threshold = playbook["playbook"]["threshold"]
+    if one["is_free"]:
+        return is_better(one, "plain", threshold)
+    return is_better(one, "in_arm", 0.0 if arm == "propensity_only" else threshold)
 
 
 def by_worth(found, which):

@@ -5,17 +5,19 @@ import contextlib
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import slow_contact
 import slow_ledger
 import slow_pipeline as slow
 from deciding import Shop, instant, request
-from decision_logs import fake, sqlite
-from hypothesis import HealthCheck, settings
+from decision_logs import postgresql, sqlite
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tact.decision.v1 import decision_service_pb2 as pb
@@ -28,12 +30,13 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load
 from services.engine.policy.consent import Permission
+from services.engine.policy.contact import Ledger
 from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.recollection import recalling
 from services.gateway.domain.knowledge import Model, Profile
 from services.gateway.domain.making import Edition
 from services.gateway.domain.remaking import remaking
-from services.gateway.fakes import InMemoryFeatures, InMemoryProfiles, InMemoryScorer
+from services.gateway.fakes import InMemoryFeatures, InMemoryLog, InMemoryProfiles, InMemoryScorer
 
 CUSTOMERS = ("anna", "ben", "cleo")
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -54,14 +57,15 @@ HOMES = st.sampled_from(
 # Clocks change: midnight is skipped or comes twice, a whole day is missing, or it is but an hour at night.
 CHANGES = st.sampled_from(
     [
-        datetime(2018, 11, 4, 3, tzinfo=UTC),
-        datetime(2018, 2, 18, 2, tzinfo=UTC),
-        datetime(2026, 3, 28, 22, tzinfo=UTC),
-        datetime(2025, 10, 25, 21, tzinfo=UTC),
-        datetime(2011, 12, 30, 10, tzinfo=UTC),
-        datetime(2026, 3, 29, 1, tzinfo=UTC),
-        datetime(2010, 11, 7, 2, 31, tzinfo=UTC),
-        datetime(2026, 4, 4, 14, tzinfo=UTC),
+        (datetime(2018, 11, 4, 3, tzinfo=UTC), {"time_zone": "America/Sao_Paulo"}),
+        (datetime(2018, 2, 18, 3, tzinfo=UTC), {"time_zone": "America/Sao_Paulo"}),
+        (datetime(2026, 3, 28, 22, tzinfo=UTC), {"time_zone": "Asia/Beirut"}),
+        (datetime(2025, 10, 25, 21, tzinfo=UTC), {"time_zone": "Asia/Beirut"}),
+        (datetime(2011, 12, 30, 10, tzinfo=UTC), {"time_zone": "Pacific/Apia"}),
+        (datetime(2026, 3, 29, 1, tzinfo=UTC), {"time_zone": "Europe/London"}),
+        (datetime(2010, 11, 7, 2, 31, tzinfo=UTC), {"time_zone": "America/St_Johns"}),
+        (datetime(2026, 4, 4, 14, tzinfo=UTC), {"country": "NZ"}),
+        (datetime(2025, 10, 26, 1, tzinfo=UTC), {"country": "PT"}),
     ]
 )
 WINDOWS = st.sampled_from(["1h", "2d", "30d", "day", "day", "week", "month"])
@@ -86,7 +90,7 @@ SOME_ACTIONS = st.sampled_from(
     [(), ("apple", "berry"), ("apple", "berry", "cocoa"), ("berry", "docket", "fact"), ("cocoa", "apple")]
 )
 MOST = st.sampled_from([4, 1, 2, 3])
-CHOSEN_TIMES = st.sampled_from([None] * 6 + [timedelta(seconds=5), -timedelta(seconds=5)])
+CHOSEN_TIMES = st.sampled_from([None, None, None, timedelta(seconds=5), -timedelta(seconds=5)])
 KINDS = ("DELIVERED", "VIEWED", "ACCEPTED", "REJECTED", "OVERRIDDEN")
 JUMPS = st.one_of(
     st.timedeltas(-timedelta(seconds=5), timedelta(seconds=90)),
@@ -223,10 +227,29 @@ def to_bytes(message):
     return message.SerializeToString(deterministic=True)
 
 
+class Forgetful(InMemoryLog):
+    """A log that leaves out all that may be left out."""
+
+    async def ledger(self, members, since):
+        reading = await super().ledger(members, since)
+        contacts = [one for one in reading.ledger.contacts if last_of(one) >= since]
+        responses = [one for one in reading.ledger.responses if one.time >= since]
+        return replace(reading, ledger=Ledger(contacts=contacts, responses=responses))
+
+
+def last_of(contact):
+    return contact.consume_time or contact.expire_time or contact.release_time
+
+
+@contextlib.asynccontextmanager
+async def forgetful(folder):
+    yield SimpleNamespace(log=Forgetful())
+
+
 class Kiosk(RuleBasedStateMachine):
     """A gateway and its callers; ``model`` is what should be on its ledger."""
 
-    opened = staticmethod(fake)
+    opened = staticmethod(forgetful)
 
     def __init__(self):
         super().__init__()
@@ -251,13 +274,15 @@ class Kiosk(RuleBasedStateMachine):
         statements=policies(),
         change=CHANGES,
         before=st.timedeltas(timedelta(0), timedelta(days=2)),
-        homes=st.tuples(*[HOMES] * len(CUSTOMERS)),
+        homes=st.tuples(HOMES, HOMES),
+        twins=st.booleans(),
         first=st.lists(st.tuples(SOMEBODY, MOST, SOME_ACTIONS, st.booleans(), JUMPS), min_size=1, max_size=4),
     )
-    def begin(self, statements, change, before, homes, first):
-        self.now = change - before
-        for name, home in zip(CUSTOMERS, homes, strict=True):
-            self.attributes[name] |= home
+    def begin(self, statements, change, before, homes, twins, first):
+        moment, home = change
+        self.now = moment - before
+        for name, where in zip(CUSTOMERS, (home, *homes), strict=True):
+            self.attributes[name] |= where
         self.playbook = playbook(statements, ACTIONS)
         made = edition(self.playbook)
         self.shop = Shop(
@@ -271,6 +296,10 @@ class Kiosk(RuleBasedStateMachine):
         self.begin_anew()
         for one in first:
             self.decide_and_wait(*one)
+        if twins:
+            self.canonical["ben"] = "anna"
+            self.refresh()
+            self.begin_anew()
 
     def use(self, statements, actions):
         """Put a playbook into use."""
@@ -349,29 +378,35 @@ class Kiosk(RuleBasedStateMachine):
 
     def deciding(self, name, most, at, only, *, live):
         only = [action_id for action_id in only if action_id in self.playbook["actions"]["actions"]]
+        # Where the customer is for the moment is not where the calendar hangs.
+        number = next(self.numbers)
+        zone = "" if number % 3 else "Pacific/Kiritimati"
         asked = request(
             customer_id=name,
             at=at,
             max_actions=most,
-            request_id=f"r{next(self.numbers)}",
+            request_id=f"r{number}",
             mode=pb.DECISION_MODE_LIVE if live else pb.DECISION_MODE_DRY_RUN,
             include_explanation=True,
             action_ids=only,
+            context={"time_zone": zone},
         )
         answer = self.run(self.shop.deciding(asked))
         assert self.run(self.shop.deciding(asked)) == answer
-        self.compare(answer, name, at or self.now, most, only, live)
+        asked = {"at": at or self.now, "context": {"time_zone": zone}, "max_actions": most, "arm": ""}
+        if live:
+            asked["now"] = self.now
+        self.compare(answer, name, asked, only, live)
         self.remake(answer, live)
         return answer
 
-    def compare(self, answer, name, at, most, only, live):
-        world, actions = self.world(name), self.playbook["actions"]
+    def compare(self, answer, name, asked, only, live):
+        world, actions, at = self.world(name), self.playbook["actions"], asked["at"]
         if not live:
             world["contacts"] = slow_contact.known_at(world["contacts"], at)
             world["answers"] = [told for told in world["answers"] if told["at"] <= at]
         if only:
             actions = actions | {"actions": {action_id: actions["actions"][action_id] for action_id in only}}
-        asked = {"at": at, "context": {}, "max_actions": most, "arm": ""}
         ranked, worth, removed = slow.decide(self.playbook | {"actions": actions}, world, asked)
         found = [
             (one.action_id, one.treatment_id, one.not_before_time.ToDatetime(UTC)) for one in answer.actions
@@ -511,6 +546,10 @@ class Kiosk(RuleBasedStateMachine):
             st.one_of(st.sampled_from([timedelta(0), timedelta(hours=1), -timedelta(minutes=5)]), late)
         )
         rank = data.draw(st.sampled_from([1, 1, 2, 3, 0 if kind == "OVERRIDDEN" else 1]))
+        open_offers = [offer for offer in self.model.offers if offer["taken"] is None][-4:]
+        if open_offers and data.draw(st.booleans()):
+            offer = data.draw(st.sampled_from(open_offers))
+            decision_id, rank = offer["decision"], offer["rank"]
         actor = "agent-7" if kind == "OVERRIDDEN" else ""
         return f"o{next(self.numbers)}", (decision_id, rank, kind, self.now - age, actor)
 
@@ -520,11 +559,26 @@ class Kiosk(RuleBasedStateMachine):
             self.disturb()
         self.move(self.now + jump)
 
-    @rule(which=st.integers(0, 7), edge=st.sampled_from([-MICROSECOND, timedelta(0), MICROSECOND]))
-    def wait_for_an_edge(self, which, edge):
+    @rule(
+        which=st.integers(0, 7),
+        edge=st.sampled_from([-MICROSECOND, timedelta(0), MICROSECOND]),
+        name=SOMEBODY,
+        only=SOME_ACTIONS,
+        late=CHOSEN_TIMES,
+    )
+    def decide_at_an_edge(self, which, edge, name, only, late):
         homes = {name for owner in CUSTOMERS for name in slow.home(self.playbook, self.attributes[owner])}
         if moments := self.model.edges(self.playbook, sorted(homes), self.now):
             self.move(max(self.now, moments[which % min(8, len(moments))] + edge))
+        self.decide(name, 4, late, only, at_once=True)
+
+    @rule(name=SOMEBODY, only=SOME_ACTIONS, late=st.sampled_from([timedelta(0), MICROSECOND]))
+    def decide_around_midnight(self, name, only, late):
+        (home, *_) = slow.home(self.playbook, self.attributes[self.canonical[name]])
+        midnight = slow_contact.first_minute(slow_contact.local_date(self.now, home) + timedelta(1), home)
+        for moment in (midnight - MICROSECOND, midnight + late):
+            self.move(max(self.now, moment))
+            self.decide(name, 4, None, only, at_once=True)
 
     @rule(
         name=SOMEBODY,
@@ -537,11 +591,15 @@ class Kiosk(RuleBasedStateMachine):
         if only is not None:
             self.decide(name, 4, None, only, at_once=False)
         getattr(self, f"change_{what}")(name, data.draw)
-        self.shop.profiles.profiles = {name: self.profile(owner) for name, owner in self.canonical.items()}
+        self.refresh()
         if what not in ("mind", "mood"):
             self.begin_anew()
         if claimed:
             self.claim_what_stands(claimed)
+
+    def refresh(self):
+        """Put on file what is known by now."""
+        self.shop.profiles.profiles = {name: self.profile(owner) for name, owner in self.canonical.items()}
 
     def change_mind(self, name, draw):
         ends = st.sampled_from([None, None, self.now + timedelta(hours=1), self.now + timedelta(days=2)])
@@ -646,12 +704,19 @@ class KioskOnSqlite(Kiosk):
     opened = staticmethod(sqlite)
 
 
-QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
-TestKiosk = Kiosk.TestCase
-TestKiosk.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=QUIET
-)
-TestKioskOnSqlite = KioskOnSqlite.TestCase
-TestKioskOnSqlite.settings = settings(
-    max_examples=5, stateful_step_count=40, deadline=None, suppress_health_check=QUIET
-)
+class KioskOnPostgresql(Kiosk):
+    """The same on a server."""
+
+    opened = staticmethod(postgresql)
+
+
+def running(machine, most):
+    """Return the test of a machine with so many examples."""
+    case = machine.TestCase
+    case.settings = settings(max_examples=most, stateful_step_count=30)
+    return case
+
+
+TestKiosk = running(Kiosk, 60)
+TestKioskOnSqlite = running(KioskOnSqlite, 6)
+TestKioskOnPostgresql = running(KioskOnPostgresql, 4)

@@ -1,8 +1,8 @@
 """What decisions offered and what became of it, in one flat list that every question looks through.
 
 Written for the tests only. An offer is a contact of ``slow_contact`` with the ``customer`` it was made
-to, the ``decision`` and ``rank``, whether its channel is ``inbound``, ``not_before``, when it ``ends`` and
-the ``claim`` that was judged: its id, time and code, "" to go.
+to, the ``decision`` and ``rank``, whether its channel is ``inbound``, when it was ``decided``, what it must
+``not_before`` be sent, when it ``ends`` and the ``claim`` that was judged: its id, time and code, "" to go.
 """
 
 from datetime import timedelta
@@ -30,7 +30,7 @@ class Ledger:
 
     def answers(self, members):
         return [
-            {"facts": offer["facts"], "kind": kind.lower(), "at": at}
+            {"facts": offer["facts"], "kind": kind.lower(), "at": max(at, offer["decided"])}
             for decision, rank, kind, at, _ in self.outcomes.values()
             for offer in self.offers
             if (offer["decision"], offer["rank"]) == (decision, rank) and offer["customer"] in members
@@ -60,7 +60,9 @@ class Ledger:
                     "customer": customer,
                     "facts": facts,
                     "inbound": is_inbound(playbook, facts),
-                    "not_before": not_before,
+                    "decided": now,
+                    # What was not moved may go at once, by whatever clock.
+                    "not_before": None if not_before == asked["at"] else not_before,
                     "ends": end,
                     "reserved": now if is_held else None,
                     "until": ends[-1],
@@ -81,7 +83,7 @@ class Ledger:
             return code if is_mine else "ALREADY_CLAIMED", at, is_mine
         if offer["taken"] is not None:
             return "ALREADY_CLAIMED", offer["taken"], False
-        if now < offer["not_before"]:
+        if offer["not_before"] is not None and now < offer["not_before"]:
             return None
         code = objection(playbook, world, offer, now)
         offer["back" if code else "taken"] = now
@@ -104,7 +106,8 @@ class Ledger:
         self.outcomes[outcome_id] = told
         if offer is None or kind not in TAKING[offer["inbound"]] or offer["taken"] is not None:
             return "accepted", False
-        offer["taken"], offer["back"] = at, None
+        # Nothing happens to an offer before it is made, whatever is told.
+        offer["taken"], offer["back"] = max(at, offer["decided"]), None
         return "accepted", not offer["inbound"]
 
     def edges(self, playbook, homes, now):
