@@ -75,7 +75,7 @@ class DecideHandler:
                         await turn.wait(decision.customer_id)
                     except NotLogged as error:
                         decision = answer.silenced(decision, str(error))
-                        return await self.journal.seal(decision, fingerprint, encoder, versions)
+                        return await self.journal.seal(decision, fingerprint, encoder, Basis())
 
     async def _seal(
         self, decision: Decision, fingerprint: str, encoder: Encoder, basis: Basis, remaining: Remaining

@@ -1,6 +1,7 @@
 """What every contact ledger promises: a slot is taken once, by who knows the latest."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from decision_logs import NOW, entry, every_log, offer, outcome, using
 
 from services.engine.policy.contact import Contact, Ledger, Response
 from services.gateway.domain.ledger import Claim
-from services.gateway.ports import LedgerMoved
+from services.gateway.ports import LeaseOver, LedgerMoved
 
 HOUR = timedelta(hours=1)
 UNTIL = NOW + 24 * HOUR
@@ -144,6 +145,24 @@ def test_a_claim_judged_by_an_older_ledger_takes_nothing(opened, tmp_path):
         with pytest.raises(LedgerMoved):
             await held.log.claim("d-1", 1, GO, versions)
         assert (await held.log.standing("d-1", 1)).claim is None
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_who_took_too_long_to_know_who_is_one_customer_writes_nothing(opened, tmp_path):
+    async def exercise(held):
+        late = time.monotonic() - 0.001
+        with pytest.raises(LeaseOver):
+            await held.log.append(reserving(valid_until=late))
+        assert await held.log.find("d-1", live=True) is None
+        assert await contacts(held) == []
+        assert await held.log.append(reserving(valid_until=late + 60)) is None
+        versions = (await read(held)).versions
+        with pytest.raises(LeaseOver):
+            await held.log.claim("d-1", 1, GO, versions, late)
+        assert (await held.log.standing("d-1", 1)).claim is None
+        assert await held.log.claim("d-1", 1, GO, versions, late + 60) == GO
 
     using(opened, tmp_path, exercise)
 
