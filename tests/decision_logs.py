@@ -13,7 +13,7 @@ import pytest
 import services.gateway
 from services.chassis.postgres import Postgres
 from services.chassis.sqlite import Database
-from services.engine.policy.contact import Facts
+from services.engine.policy.contact import Facts, Ledger
 from services.gateway.adapters.postgres_log import PostgresLog
 from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.domain.ledger import Offer
@@ -35,11 +35,21 @@ FULL_DISK = """
 """
 
 
+class Forgetful(InMemoryLog):
+    """A log whose ledger leaves out all that may be left out."""
+
+    async def ledger(self, members, since):
+        reading = await super().ledger(members, since)
+        contacts = [one for one in reading.ledger.contacts if _last(one) >= since]
+        responses = [one for one in reading.ledger.responses if one.time >= since]
+        return replace(reading, ledger=Ledger(contacts=contacts, responses=responses))
+
+
 class Fake:
     """The log in memory."""
 
-    def __init__(self):
-        self.log = InMemoryLog(queue_limit=QUEUE)
+    def __init__(self, log=InMemoryLog):
+        self.log = log(queue_limit=QUEUE)
 
     @contextlib.asynccontextmanager
     async def queued(self, writes):
@@ -145,6 +155,11 @@ async def fake(folder):
 
 
 @contextlib.asynccontextmanager
+async def forgetful(folder):
+    yield Fake(Forgetful)
+
+
+@contextlib.asynccontextmanager
 async def sqlite(folder):
     migrations = [path.read_text() for path in MIGRATIONS]
     async with Database.open(folder / "gateway.sqlite", migrations, queue_limit=QUEUE) as database:
@@ -204,3 +219,7 @@ def using(opened, folder, exercise):
             return await exercise(held)
 
     return asyncio.run(main())
+
+
+def _last(contact):
+    return contact.consume_time or contact.expire_time or contact.release_time

@@ -106,16 +106,16 @@ class DecideHandler:
             known = await self.resolver.resolve(checked, action_ids, remaining)
             if known.profile is None or not known.profile.found:
                 return making.about_nobody(edition, checked, known.profile, known.degradations), Basis()
-            reading, lost = await self._reading(known.profile, checked)
+            contact_time = self.now() if checked.request.live else checked.decision_time
+            reading, lost = await self._reading(known.profile, checked, contact_time)
         with watch.stage("policy"):
-            own_time = self.now() if checked.request.live else None
             situation = assess(
                 *edition,
                 checked,
                 known.profile,
                 known.features,
                 reading.ledger,
-                contact_time=own_time,
+                contact_time=contact_time,
             )
         making.narrow(edition, fates, situation, checked, watch)
         with watch.stage("score"):
@@ -125,11 +125,13 @@ class DecideHandler:
         basis = Basis(versions=reading.versions, known=known.profile, valid_until=known.valid_until)
         return answer.silenced(decision, lost) if lost else decision, basis
 
-    async def _reading(self, profile: Profile, checked: Checked) -> tuple[Reading, str]:
+    async def _reading(
+        self, profile: Profile, checked: Checked, contact_time: datetime
+    ) -> tuple[Reading, str]:
         """Read the ledger where something asks for it, or tell why it cannot be read."""
         if not (least := horizon(self.playbook.policies)):
             return Reading(), ""
         try:
-            return await self.journal.reading(profile.members, least, checked), ""
+            return await self.journal.reading(profile.members, contact_time - least, checked), ""
         except NotLogged as error:
             return Reading(), str(error)

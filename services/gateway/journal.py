@@ -60,15 +60,15 @@ class Journal:
             return None
         return None if standing is None else self._stored(standing, fingerprint, encoder)
 
-    async def reading(self, members: Sequence[str], horizon: timedelta, checked: Checked) -> Reading:
-        """Read the ledger of a customer, as far back as the contact policy looks.
+    async def reading(self, members: Sequence[str], since: datetime, checked: Checked) -> Reading:
+        """Read the ledger of a customer, as far back as ``since``.
 
         A dry run sees it as it was at the time of its decision.
 
         Raises:
             NotLogged: it cannot be read.
         """
-        reading = await self.log.ledger(members, checked.decision_time - horizon)
+        reading = await self.log.ledger(members, since)
         if checked.request.live or reading.ledger is None:
             return reading
         return replace(reading, ledger=reading.ledger.as_of(checked.decision_time))

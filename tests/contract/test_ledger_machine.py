@@ -5,18 +5,16 @@ import contextlib
 import json
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import slow_contact
 import slow_ledger
 import slow_pipeline as slow
 from deciding import Shop, instant, request
-from decision_logs import postgresql, sqlite
+from decision_logs import forgetful, postgresql, sqlite
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -30,13 +28,12 @@ from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load
 from services.engine.policy.consent import Permission
-from services.engine.policy.contact import Ledger
 from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.recollection import recalling
 from services.gateway.domain.knowledge import Model, Profile
 from services.gateway.domain.making import Edition
 from services.gateway.domain.remaking import remaking
-from services.gateway.fakes import InMemoryFeatures, InMemoryLog, InMemoryProfiles, InMemoryScorer
+from services.gateway.fakes import InMemoryFeatures, InMemoryProfiles, InMemoryScorer
 
 CUSTOMERS = ("anna", "ben", "cleo")
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
@@ -225,25 +222,6 @@ def finished(steps):
 
 def to_bytes(message):
     return message.SerializeToString(deterministic=True)
-
-
-class Forgetful(InMemoryLog):
-    """A log that leaves out all that may be left out."""
-
-    async def ledger(self, members, since):
-        reading = await super().ledger(members, since)
-        contacts = [one for one in reading.ledger.contacts if last_of(one) >= since]
-        responses = [one for one in reading.ledger.responses if one.time >= since]
-        return replace(reading, ledger=Ledger(contacts=contacts, responses=responses))
-
-
-def last_of(contact):
-    return contact.consume_time or contact.expire_time or contact.release_time
-
-
-@contextlib.asynccontextmanager
-async def forgetful(folder):
-    yield SimpleNamespace(log=Forgetful())
 
 
 class Kiosk(RuleBasedStateMachine):
