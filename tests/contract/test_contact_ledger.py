@@ -211,6 +211,21 @@ def test_outcomes_tell_of_contacts(opened, rank, kind, counts, is_unclaimed, tmp
 
 
 @every_log
+@pytest.mark.parametrize("kind", ["DELIVERED", "REJECTED"])
+def test_what_is_dated_long_before_its_decision_happened_with_it(opened, kind, tmp_path):
+    async def exercise(held):
+        await held.log.append(entry(offers=[replace(BREAD, decided=NOW)], versions=NEW))
+        told = outcome(kind=kind, outcome_time=NOW - 40 * 24 * HOUR)
+        await held.log.record_outcomes([told], NOW)
+        reading = await read(held, since=NOW - HOUR)
+        assert list(reading.ledger.responses) == [Response(facts=BREAD.facts, kind=kind.lower(), time=NOW)]
+        assert list(reading.ledger.contacts) == [reserved(consume_time=NOW if kind == "DELIVERED" else None)]
+        assert await held.log.outcomes_of("d-1") == [told]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
 def test_a_claimed_delivery_is_not_counted_again(opened, tmp_path):
     async def exercise(held):
         await held.log.append(reserving())

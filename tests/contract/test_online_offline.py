@@ -140,7 +140,7 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
             for row in dataset.frame.to_dict("records"):
                 at = instant(row["exposure_time"])
                 on_file = await profile_reader.read(CustomerKey(customer_id=row["customer_id"]), at, 30.0)
-                served = await reader.read(row["customer_id"], at, [row["action_id"]], 0, 30.0)
+                served = await reader.read([row["customer_id"]], at, [row["action_id"]], 0, 30.0)
                 computed = features.profile_values(on_file.attributes)
                 computed |= features.context_values({}, local_time([at]))
                 candidate = {

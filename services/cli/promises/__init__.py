@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     home = arguments.home or Path(os.environ.get("TACT_HOME", ".tact"))
     setting = arguments.playbook or os.environ.get("TACT_PLAYBOOK")
     until = microseconds(datetime.now(UTC)) if arguments.until is None else arguments.until
-    if arguments.since is not None and arguments.since >= until:
+    if arguments.until is not None and (arguments.since or 0) > until:
         raise Failure("--since must lie before --until")
     question = Question(
         home=home, playbook=Path(setting) if setting else None, since=arguments.since, until=until

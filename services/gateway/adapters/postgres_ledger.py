@@ -19,7 +19,7 @@ from services.gateway.adapters.ledger_rows import ContactRow, contact_row, readi
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.ports import LedgerMoved
 
-# One statement sees one state of the database.
+# One statement sees one state of the database. What is dated before its decision happened with it.
 _READ: Final = """
     SELECT (
         SELECT coalesce(json_agg(json_build_array(customer_id, version)), '[]')
@@ -34,7 +34,8 @@ _READ: Final = """
         SELECT coalesce(json_agg(
             json_build_array(offers, rank, kind, outcome_time) ORDER BY outcome_time, outcome_id), '[]')
         FROM outcomes JOIN decisions USING (decision_id)
-        WHERE outcomes.customer_id = ANY(%(members)s) AND outcome_time >= %(since)s
+        WHERE outcomes.customer_id = ANY(%(members)s)
+            AND (outcome_time >= %(since)s OR decisions.record_time >= %(since)s)
     )
 """
 _OWNER: Final = "SELECT customer_id FROM decisions WHERE decision_id = %s"

@@ -20,10 +20,12 @@ _CONTACTS: Final = """
     WHERE contacts.customer_id IN (SELECT value FROM json_each(?)) AND last_time >= ?
     ORDER BY coalesce(consume_time, reserve_time), decision_id, rank
 """
+# What is dated before its decision happened with it.
 _RESPONSES: Final = """
     SELECT decisions.offers, rank, kind, outcome_time
     FROM outcomes JOIN decisions USING (decision_id)
-    WHERE outcomes.customer_id IN (SELECT value FROM json_each(?)) AND outcome_time >= ?
+    WHERE outcomes.customer_id IN (SELECT value FROM json_each(?))
+        AND (outcome_time >= ? OR decisions.record_time >= ?)
     ORDER BY outcome_time, outcome_id
 """
 _STANDING: Final = """
@@ -52,7 +54,7 @@ def read(connection: sqlite3.Connection, members: Sequence[str], since: int) -> 
     asked = json.dumps(list(members))
     versions = connection.execute(_VERSIONS, (asked,)).fetchall()
     contacts = connection.execute(_CONTACTS, (asked, since)).fetchall()
-    responses = connection.execute(_RESPONSES, (asked, since)).fetchall()
+    responses = connection.execute(_RESPONSES, (asked, since, since)).fetchall()
     return reading_of(members, versions, contacts, responses)
 
 

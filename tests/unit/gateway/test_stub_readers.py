@@ -65,7 +65,7 @@ def read_features(answer, action_ids=ACTIONS):
     reader = StubFeatures(
         answer if isinstance(answer, Answering) else Answering(answer), playbook(), feature_set()
     )
-    return asyncio.run(reader.read(ANNA, NOW, action_ids, 5, 0.5))
+    return asyncio.run(reader.read([ANNA], NOW, action_ids, 5, 0.5))
 
 
 def score(answer):
