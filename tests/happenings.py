@@ -3,8 +3,13 @@
 import asyncio
 import contextlib
 import csv
+import json
+import os
 import sqlite3
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -15,11 +20,12 @@ from services.engine.playbook.loader import load
 from services.features.app import open_service
 from services.features.settings import FeatureSettings
 
+ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def serving_features(home, folder, **settings):
+def serving_features(home, folder, port=0, **settings):
     """Serve a playbook's features in a thread of its own; yields the address."""
     ports, loop = [], asyncio.new_event_loop()
     running, ending = threading.Event(), asyncio.Event()
@@ -28,7 +34,7 @@ def serving_features(home, folder, **settings):
         made = FeatureSettings(home=home, **settings)
         async with (
             open_service(made, load(folder)) as service,
-            serving(service, Listener(port=0, metrics_port=0)) as bound,
+            serving(service, Listener(port=port, metrics_port=0)) as bound,
         ):
             ports.append(bound.port)
             running.set()
@@ -66,7 +72,70 @@ def write_csv(path, header, rows, **options):
     return path
 
 
-def write_parquet(path, **columns):
-    """Write columns as Parquet, in small groups of rows; returns the path."""
-    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=7)
+def write_parquet(path, row_group_size=3, **columns):
+    """Write columns as Parquet; returns the path."""
+    pyarrow.parquet.write_table(pyarrow.table(columns), path, row_group_size=row_group_size)
     return path
+
+
+class FeatureProcess:
+    """A feature service in a process of its own; ``log`` is what it wrote."""
+
+    def __init__(self, home, folder, **settings):
+        self.log = []
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("TACT_")}
+        named = {f"TACT_FEATURES_{name.upper()}": str(value) for name, value in settings.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "services.features"],
+            cwd=ROOT,
+            env={
+                **inherited,
+                "TACT_HOME": str(home),
+                "TACT_PLAYBOOK": str(folder),
+                "TACT_FEATURES_PORT": "0",
+                "TACT_FEATURES_METRICS_PORT": "0",
+                **named,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._serving = threading.Event()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self):
+        try:
+            assert self._serving.wait(PATIENCE_SECONDS)
+            (line,) = (line for line in self.log if '"serving"' in line)
+        except BaseException:
+            self.kill()
+            raise AssertionError("".join(self.log)) from None
+        ports = json.loads(line)
+        self.address, self.metrics_port = f"127.0.0.1:{ports['port']}", ports["metrics_port"]
+        return self
+
+    def __exit__(self, *failure):
+        self.kill()
+
+    def kill(self):
+        """End it at once."""
+        self.process.kill()
+        self._join()
+
+    def terminate(self):
+        """Ask it to end, and wait; returns its exit code."""
+        self.process.terminate()
+        self._join()
+        return self.process.returncode
+
+    def _join(self):
+        self.process.wait(PATIENCE_SECONDS)
+        self._reader.join(PATIENCE_SECONDS)
+        self.process.stderr.close()
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+            if '"serving"' in line:
+                self._serving.set()
+        self._serving.set()

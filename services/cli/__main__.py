@@ -25,6 +25,7 @@ SUBCOMMANDS: Final = {
     "replay": ("services.cli.replay", "make decisions on record again and say what differs"),
     "arms": ("services.cli.arms", "measure what each layer of deciding is worth, by control arms"),
     "promises": ("services.cli.promises", "measure how response-time promises are kept"),
+    "events": ("services.cli.events", "import events from CSV and Parquet files"),
     "dataset": ("services.cli.job", "build a dataset from the event log"),
     "train": ("services.cli.job", "train a model and register it"),
     "evaluate": ("services.cli.job", "evaluate a registered model on a dataset"),

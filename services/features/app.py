@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 from tact.features.v1 import feature_service_pb2
 
 from services.chassis.following import following
 from services.chassis.rpc import Service
+from services.chassis.settings import InvalidSettings
 from services.chassis.sqlite import Database, StoreUnavailable
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.store import Store
@@ -40,6 +41,7 @@ async def open_service(
 
     Raises:
         StoreUnavailable: the store cannot be opened, or another process serves it.
+        InvalidSettings: NATS is set and its client is not installed.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(exclusive(settings.store))
@@ -63,6 +65,9 @@ async def open_service(
             )
         )
 
+        if settings.nats_servers:
+            await stack.enter_async_context(_streaming(settings, handlers, now, metrics))
+
         async def warm_up() -> None:
             try:
                 await handlers.warm_up()
@@ -77,3 +82,28 @@ async def open_service(
             warm_up=warm_up,
             ready=lambda: database.is_writable,
         )
+
+
+def _streaming(
+    settings: FeatureSettings, handlers: FeatureHandlers, now: Callable[[], int], metrics: FeatureMetrics
+) -> AbstractAsyncContextManager[None]:
+    """Consume events from NATS, whose client only those need who set it."""
+    try:
+        from services.features.adapters.nats_connection import Addresses
+        from services.features.adapters.nats_events import EventConsumer, consuming
+    except ModuleNotFoundError:
+        raise InvalidSettings(
+            "TACT_FEATURES_NATS_URL is set, but nats-py is not installed: pip install 'tact-nba[nats]'"
+        ) from None
+    addresses = Addresses(
+        servers=settings.nats_servers,
+        stream=settings.nats_stream,
+        subject=settings.nats_subject,
+        durable=settings.nats_durable,
+        dead_stream=settings.nats_dead_stream,
+        dead_subject=settings.nats_dead_subject,
+        batch=settings.nats_batch,
+        ack_wait_seconds=settings.nats_ack_wait_seconds,
+    )
+    consumer = EventConsumer(addresses, handlers.ingest, now, metrics.stream)
+    return consuming(consumer, settings.drain_seconds)

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from services.chassis.following import FollowMetrics
 from services.engine.playbook.store import Cause
+from services.features.stream_metrics import StreamMetrics
 
 
 class FeatureMetrics:
@@ -37,6 +38,7 @@ class FeatureMetrics:
             "tact_features_waiting_writes", "Writes that wait for the store.", registry=registry
         )
         self.playbook = FollowMetrics(registry, "playbook", Cause)
+        self.stream = StreamMetrics(registry)
         for result in ("stored", "duplicate", "reused", "invalid"):
             self.events.labels(result)
         for source in ("cache", "store"):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import Any, Final
 
-from google.protobuf.struct_pb2 import Value
-from google.protobuf.timestamp_pb2 import Timestamp
 from tact.errors.v1 import errors_pb2
 from tact.features.v1 import feature_service_pb2 as pb
 
@@ -16,10 +13,9 @@ from services.chassis import faults
 from services.chassis.faults import Fault, FaultKind, batch_too_large, to_item_error
 from services.chassis.rpc import Call
 from services.engine.features.feature_set import Vector
-from services.engine.moments import Moment
 from services.engine.playbook import kinds
 from services.engine.violations import Invalid, InvalidRequest, Violation
-from services.features.domain.events import IncomingEvent
+from services.features.adapters.event_messages import incoming_event, moment
 from services.features.domain.placement import Placed
 from services.features.handlers import (
     FeatureHandlers,
@@ -53,7 +49,7 @@ class FeatureServicer:
         """Store a batch of events."""
         _limit("events", len(request.events), MOST_EVENTS)
         with _faults():
-            answers, newest = await self._handlers.ingest(map(_event, request.events))
+            answers, newest = await self._handlers.ingest(map(incoming_event, request.events))
         response = pb.IngestEventsResponse(sequence=newest)
         for answer in answers:
             result = response.results.add()
@@ -116,42 +112,13 @@ def _limit(field: str, count: int, most: int) -> None:
         raise batch_too_large(field, count, most)
 
 
-def _event(event: pb.Event) -> IncomingEvent:
-    return IncomingEvent(
-        event_id=event.event_id,
-        customer_id=event.customer_id,
-        type=event.type,
-        event_time=_moment(event.event_time) if event.HasField("event_time") else None,
-        attributes={name: _plain(value) for name, value in event.attributes.items()},
-    )
-
-
 def _key(key: pb.FeatureKey) -> Key:
     return Key(
         customer_id=key.customer_id,
-        as_of_time=_moment(key.as_of_time) if key.HasField("as_of_time") else None,
+        as_of_time=moment(key.as_of_time) if key.HasField("as_of_time") else None,
         action_ids=tuple(key.action_ids),
         member_ids=tuple(key.member_ids),
     )
-
-
-def _moment(timestamp: Timestamp) -> Moment:
-    return Moment(timestamp.seconds, timestamp.nanos)
-
-
-_READ: Final[Mapping[str | None, Callable[[Value], object]]] = {
-    "number_value": attrgetter("number_value"),
-    "string_value": attrgetter("string_value"),
-    "bool_value": attrgetter("bool_value"),
-    "list_value": lambda value: [],
-    "struct_value": lambda value: {},
-    "null_value": lambda value: None,
-    None: lambda value: None,
-}
-
-
-def _plain(value: Value) -> object:
-    return _READ[value.WhichOneof("kind")](value)
 
 
 def _vectors(vectors: Vectors) -> pb.FeatureVectors:

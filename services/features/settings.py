@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.chassis.settings import ServiceSettings
+
+Word = Annotated[str, Field(pattern=r"^[^\s.*>/\\]+$")]
+Subject = Annotated[str, Field(pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
+Address = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")]
+"""A subject without wildcards."""
 
 
 class FeatureSettings(ServiceSettings):
@@ -19,8 +27,51 @@ class FeatureSettings(ServiceSettings):
     metrics_port: int = Field(9402, ge=0, le=65535)
     cached_events: int = Field(250_000, ge=0)
     write_queue: int = Field(1_000, ge=1)
+    nats_url: SecretStr = SecretStr("")
+    nats_stream: Word = "TACT_EVENTS"
+    nats_subject: Subject = "tact.events"
+    nats_durable: Word = "tact-features"
+    nats_dead_stream: Word = "TACT_EVENTS_DEAD"
+    nats_dead_subject: Address = "tact.events-dead"
+    nats_batch: int = Field(500, ge=1, le=10_000)
+    nats_ack_wait_seconds: float = Field(30.0, ge=1)
+
+    @field_validator("nats_url")
+    @classmethod
+    def _check_servers(cls, value: SecretStr) -> SecretStr:
+        for url in _split(value):
+            try:
+                parts = urlsplit(url if "://" in url else f"nats://{url}")
+                is_right = parts.scheme in ("nats", "tls") and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                is_right = False
+            if not is_right:
+                raise ValueError("must be nats://HOST:PORT or tls://HOST:PORT, several divided by commas")
+        return value
+
+    @field_validator("nats_dead_subject")
+    @classmethod
+    def _check_burial(cls, value: str, others: ValidationInfo) -> str:
+        if _takes(others.data.get("nats_subject", ""), value):
+            raise ValueError("must not be a subject that events come from")
+        return value
 
     @property
     def store(self) -> Path:
         """The file of the event store."""
         return self.home / "features.sqlite"
+
+    @property
+    def nats_servers(self) -> list[str]:
+        """The addresses of NATS servers, none where events come by calls only."""
+        return _split(self.nats_url)
+
+
+def _split(urls: SecretStr) -> list[str]:
+    return [url for url in re.split(r"[\s,]+", urls.get_secret_value()) if url]
+
+
+def _takes(pattern: str, subject: str) -> bool:
+    """Tell whether a subject of NATS, perhaps with wildcards, takes in another."""
+    expression = re.escape(pattern).replace(r"\*", r"[^.]+").replace(">", ".+")
+    return re.fullmatch(expression, subject) is not None

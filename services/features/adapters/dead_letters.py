@@ -1,0 +1,71 @@
+"""Messages that no repetition could help, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from nats.aio.msg import Msg
+
+from services.engine.violations import Invalid, Violation
+from services.features.adapters.event_messages import Unreadable
+from services.features.domain.placement import Reused
+
+_MOST_VIOLATIONS: Final = 10
+_LONGEST_FIELD: Final = 100
+_LONGEST_DESCRIPTION: Final = 300
+_SLACK_BYTES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a message is dead; ``reason`` is one of the metrics' reasons."""
+
+    reason: str
+    violations: Sequence[Violation]
+
+
+def unreadable(error: Unreadable) -> Fault:
+    """Return what is wrong with a message that is no event."""
+    return Fault("too_large" if error.is_too_large else "unreadable", [Violation("", str(error))])
+
+
+def refused(answer: Invalid | Reused) -> Fault:
+    """Return what is wrong with an event that was not stored."""
+    if isinstance(answer, Invalid):
+        return Fault("invalid", answer.violations)
+    return Fault("reused", [Violation("event_id", "was used for another event")])
+
+
+def defective() -> Fault:
+    """Return what is wrong with an event that the service cannot handle, for a reason of its own."""
+    return Fault("defect", [Violation("", "the service failed at this event again and again")])
+
+
+def letter(message: Msg, fault: Fault, most_bytes: int) -> tuple[bytes, Mapping[str, str]]:
+    """Return the payload and headers of a dead letter; together they have at most ``most_bytes``.
+
+    The payload is the message's own, cut where it does not fit beside the headers. Headers are ASCII:
+    what is wrong, by field, and where the message was. Its id is that of the message, so that
+    burying it twice within two minutes buries it once.
+    """
+    metadata = message.metadata
+    headers = {
+        "Nats-Msg-Id": f"{metadata.stream}-{metadata.sequence.stream}-{metadata.timestamp.isoformat()}",
+        "Tact-Reason": fault.reason.upper(),
+        "Tact-Violations": json.dumps(
+            [
+                {"field": field[:_LONGEST_FIELD], "description": description[:_LONGEST_DESCRIPTION]}
+                for field, description in fault.violations[:_MOST_VIOLATIONS]
+            ]
+        ),
+        "Tact-Stream": metadata.stream,
+        "Tact-Stream-Sequence": str(metadata.sequence.stream),
+        "Tact-Subject": message.subject,
+    }
+    room = max(0, most_bytes - _SLACK_BYTES - sum(len(name) + len(value) for name, value in headers.items()))
+    if len(message.data) > room:
+        headers["Tact-Cut-From-Bytes"] = str(len(message.data))
+    return message.data[:room], headers
