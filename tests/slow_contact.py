@@ -157,11 +157,11 @@ def exists(policies):
 
 
 def known_at(contacts, at):
-    """Return the contacts as they were at a moment, itself included."""
+    """Return the contacts as they were before a moment."""
     found = []
     for contact in contacts:
         happened = {
-            name: moment if moment and moment <= at else None for name, moment in times(contact).items()
+            name: moment if moment and moment < at else None for name, moment in times(contact).items()
         }
         if happened["reserved"] is not None or happened["taken"] is not None:
             found.append(contact | happened)

@@ -16,7 +16,7 @@ from tact.profile.v1 import profile_service_pb2 as pb
 
 from services.chassis.clients import GrpcStub, channel
 from services.chassis.faults import error_info
-from services.chassis.settings import load
+from services.cli.addresses import address_of
 from services.cli.failure import Failure
 from services.profile.settings import ProfileSettings
 
@@ -58,16 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         Failure: profile does not answer, or refuses.
     """
-    answer = asyncio.run(_call(arguments.address or _default_address(), *_ACTS[arguments.act](arguments)))
+    answer = asyncio.run(
+        _call(arguments.address or address_of(ProfileSettings), *_ACTS[arguments.act](arguments))
+    )
     sys.stdout.write("".join(f"{line}\n" for line in _lines(answer)))
     return 0
-
-
-def _default_address() -> str:
-    settings = load(ProfileSettings)
-    if not settings.port:
-        raise Failure("TACT_PROFILE_PORT is 0: say with --address where profile listens")
-    return f"{settings.host}:{settings.port}"
 
 
 def _key(text: str) -> pb.CustomerKey:

@@ -14,7 +14,7 @@ from tact.decision.v1 import decision_service_pb2 as pb
 
 from services.chassis.clients import GrpcStub, channel
 from services.chassis.faults import error_info
-from services.chassis.settings import load
+from services.cli.addresses import address_of
 from services.cli.failure import Failure
 from services.cli.story import story
 from services.gateway.settings import GatewaySettings
@@ -44,20 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         Failure: no gateway answers there, or it knows no such decision or not its playbook.
     """
-    address = arguments.address or _default_address()
+    address = arguments.address or address_of(GatewaySettings)
     told = asyncio.run(_ask(address, arguments.decision_id, arguments.contributions))
     if arguments.json:
         sys.stdout.write(MessageToJson(told, preserving_proto_field_name=True, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(story(told, min(shutil.get_terminal_size().columns, _WIDEST)))
     return 0
-
-
-def _default_address() -> str:
-    settings = load(GatewaySettings)
-    if not settings.port:
-        raise Failure("TACT_GATEWAY_PORT is 0: say with --address where the gateway listens")
-    return f"{settings.host}:{settings.port}"
 
 
 async def _ask(address: str, decision_id: str, contributions: bool) -> pb.ExplainDecisionResponse:

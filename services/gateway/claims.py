@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from tact.errors.v1 import errors_pb2
@@ -82,16 +84,17 @@ class ClaimHandler:
             raise Fault(FaultKind.NOT_FOUND, reason, "no live decision with this id has this rank")
         async with self.current().turns.begun() as turn:
             while (given := claiming.given(standing, claim_id)) is None:
-                moment = _Moment(decide=self.current(), delivery=delivery)
+                moment = _Moment(decide=self.current(), delivery=delivery, standing=standing)
                 known = await moment.known(remaining)
                 # The versions come first, so that whatever changes from here on shows.
                 reading = await moment.reading(known)
                 standing = await log.standing(decision_id, rank) or standing
                 if claiming.given(standing, claim_id) is not None:
                     continue
-                claim = moment.judged(standing, known, reading, claim_id)
+                claim = moment.judged(known, reading, claim_id)
+                write = partial(log.claim, decision_id, rank, claim, reading.versions)
                 try:
-                    written = await log.claim(decision_id, rank, claim, reading.versions, known.valid_until)
+                    written = await moment.written(write, known, remaining)
                 except LeaseOver:
                     continue
                 except LedgerMoved:
@@ -107,24 +110,26 @@ class ClaimHandler:
 class _Moment:
     """What is so at the moment of one attempt to judge a claim."""
 
-    def __init__(self, *, decide: DecideHandler, delivery: Delivery) -> None:
+    def __init__(self, *, decide: DecideHandler, delivery: Delivery, standing: Standing) -> None:
         self._decide, self._delivery = decide, delivery
         self._now = decide.now()
         if self._now < delivery.not_before:
             text = f"not to be delivered before {delivery.not_before.isoformat()}"
             raise Fault(FaultKind.PRECONDITION, errors_pb2.ERROR_REASON_CLAIM_TOO_EARLY, text)
-        self._withdrawn = claiming.withdrawn(decide.playbook, delivery, self._now)
-        if self._withdrawn is None:
+        self._refusal = claiming.withdrawn(decide.playbook, delivery, self._now) or claiming.expired(
+            delivery, standing, self._now
+        )
+        if self._refusal is None:
             try:
                 self._checked = check(delivery.request_at(self._now), decide.playbook, self._now)
             except InvalidRequest:
-                self._withdrawn = claiming.MISFIT
+                self._refusal = claiming.MISFIT
 
     async def known(self, remaining: Remaining) -> Known:
-        """Read profile and features anew, unless the playbook has nothing to ask them for."""
+        """Read profile and features anew, unless there is nothing to ask them for."""
         delivery = self._delivery
         nobody = Profile(customer_id=delivery.customer_id)
-        if self._withdrawn is not None:
+        if self._refusal is not None:
             return Known(profile=nobody)
         known = await self._decide.resolver.resolve(self._checked, [delivery.action_id], remaining)
         action = self._decide.playbook.actions[delivery.action_id]
@@ -142,10 +147,22 @@ class _Moment:
         since = self._now - horizon(self._decide.playbook.policies)
         return await self._decide.journal.log.ledger(profile.members, since)
 
-    def judged(self, standing: Standing, known: Known, reading: Reading, claim_id: str) -> Claim:
+    async def written(
+        self, write: Callable[[float], Awaitable[Claim]], known: Known, remaining: Remaining
+    ) -> Claim:
+        """Write a verdict while who is one customer may be acted on.
+
+        Raises:
+            LeaseOver: who is one has changed.
+        """
+        if self._refusal is not None:
+            return await write(math.inf)
+        return await self._decide.resolver.within_lease(write, self._checked, known, remaining)
+
+    def judged(self, known: Known, reading: Reading, claim_id: str) -> Claim:
         """Return the verdict."""
         decide, delivery, now = self._decide, self._delivery, self._now
-        refusal = self._withdrawn or claiming.expired(delivery, standing, now)
+        refusal = self._refusal
         if refusal is None and known.profile is not None:
             situation = assess(
                 decide.playbook,

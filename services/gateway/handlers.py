@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from services.chassis.faults import Violation, invalid
 from services.engine.features.feature_set import FeatureSet
@@ -19,10 +20,10 @@ from services.gateway.domain.making import Edition
 from services.gateway.domain.request import Checked, DecisionRequest, check
 from services.gateway.domain.situation import assess
 from services.gateway.domain.timing import Stopwatch
-from services.gateway.journal import Basis, Journal
+from services.gateway.journal import Journal
 from services.gateway.ports import Encoder, LeaseOver, LedgerMoved, NotLogged
 from services.gateway.propensities import Propensities
-from services.gateway.resolver import Remaining, Resolver
+from services.gateway.resolver import Known, Remaining, Resolver
 from services.gateway.turns import Turns
 
 
@@ -62,10 +63,11 @@ class DecideHandler:
             raise invalid(*(Violation(*violation) for violation in error.violations)) from None
         async with self.turns.begun() as turn:
             while True:
-                decision, basis = await self._make(checked, watch, remaining)
+                decision, known, versions = await self._make(checked, watch, remaining)
                 decision = replace(decision, timings=watch.stages, total=watch.total)
+                write = partial(self.journal.seal, decision, fingerprint, encoder, versions)
                 try:
-                    return await self._seal(decision, fingerprint, encoder, basis, remaining)
+                    return await self.resolver.within_lease(write, checked, known, remaining)
                 except LeaseOver:
                     continue
                 except LedgerMoved:
@@ -75,29 +77,12 @@ class DecideHandler:
                         await turn.wait(decision.customer_id)
                     except NotLogged as error:
                         decision = answer.silenced(decision, str(error))
-                        return await self.journal.seal(decision, fingerprint, encoder, Basis())
+                        return await self.journal.seal(decision, fingerprint, encoder, {})
 
-    async def _seal(
-        self, decision: Decision, fingerprint: str, encoder: Encoder, basis: Basis, remaining: Remaining
-    ) -> object:
-        """Log and return a decision; one that took long first asks again who is one customer.
-
-        Raises:
-            LeaseOver: it has changed.
-        """
-        while True:
-            try:
-                return await self.journal.seal(decision, fingerprint, encoder, basis)
-            except LeaseOver:
-                if basis.known is None:
-                    raise
-                until = await self.resolver.renewed(decision.checked, basis.known, remaining)
-                if until is None:
-                    raise
-                basis = replace(basis, valid_until=until)
-
-    async def _make(self, checked: Checked, watch: Stopwatch, remaining: Remaining) -> tuple[Decision, Basis]:
-        """Decide by what is so now; return what that rests on, too."""
+    async def _make(
+        self, checked: Checked, watch: Stopwatch, remaining: Remaining
+    ) -> tuple[Decision, Known, Mapping[str, int]]:
+        """Decide by what is so now; return what was known and the versions of the ledger, too."""
         edition = Edition(self.playbook, self.feature_set)
         with watch.stage("candidates"):
             fates = funnel.live_candidates(self.playbook, checked)
@@ -105,7 +90,8 @@ class DecideHandler:
         with watch.stage("resolve"):
             known = await self.resolver.resolve(checked, action_ids, remaining)
             if known.profile is None or not known.profile.found:
-                return making.about_nobody(edition, checked, known.profile, known.degradations), Basis()
+                nobody = making.about_nobody(edition, checked, known.profile, known.degradations)
+                return nobody, known, {}
             contact_time = self.now() if checked.request.live else checked.decision_time
             reading, lost = await self._reading(known.profile, checked, contact_time)
         with watch.stage("policy"):
@@ -122,8 +108,7 @@ class DecideHandler:
             scored = await self.propensities.assign(fates, known, situation, checked, remaining)
         with watch.stage("arbitrate"):
             decision = making.concluded(edition, fates, situation, checked, scored, known.degradations)
-        basis = Basis(versions=reading.versions, known=known.profile, valid_until=known.valid_until)
-        return answer.silenced(decision, lost) if lost else decision, basis
+        return answer.silenced(decision, lost) if lost else decision, known, reading.versions
 
     async def _reading(
         self, profile: Profile, checked: Checked, contact_time: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from tact.errors.v1 import errors_pb2
@@ -12,23 +12,10 @@ from tact.errors.v1 import errors_pb2
 from services.chassis.faults import Fault, FaultKind
 from services.gateway.domain import answer
 from services.gateway.domain.decision import Decision
-from services.gateway.domain.knowledge import Profile
 from services.gateway.domain.ledger import Reading
 from services.gateway.domain.request import REPEAT_WINDOW, Checked, DecisionRequest
 from services.gateway.domain.timing import duration
 from services.gateway.ports import DecisionLog, Encoder, LogEntry, LogFull, Logged, NotLogged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Basis:
-    """What a decision rests on that may change before it is written.
-
-    ``versions`` are those of the ledger, ``known`` is who is one customer, until ``valid_until``.
-    """
-
-    versions: Mapping[str, int] = field(default_factory=dict)
-    known: Profile | None = None
-    valid_until: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +60,19 @@ class Journal:
             return reading
         return replace(reading, ledger=reading.ledger.as_of(checked.decision_time))
 
-    async def seal(self, decision: Decision, fingerprint: str, encoder: Encoder, basis: Basis) -> object:
+    async def seal(
+        self,
+        decision: Decision,
+        fingerprint: str,
+        encoder: Encoder,
+        versions: Mapping[str, int],
+        valid_until: float = math.inf,
+    ) -> object:
         """Log a decision and return its answer; what it reserves is taken in the same step.
 
         Where it cannot be logged, the answer is empty and says so. Where the same request was
-        answered meanwhile, that answer stands.
+        answered meanwhile, that answer stands. ``versions`` are those of the ledger that it was decided
+        by; who is one customer may be acted on until ``valid_until``, by ``time.monotonic``.
 
         Raises:
             Fault: the log's queue is full, or the id was used meanwhile for another request.
@@ -96,8 +91,8 @@ class Journal:
                     fingerprint=fingerprint,
                     record_time=record_time,
                     offers=[chosen.offer for chosen in decision.actions] if request.live else (),
-                    versions=basis.versions,
-                    valid_until=basis.valid_until if request.live else math.inf,
+                    versions=versions,
+                    valid_until=valid_until if request.live else math.inf,
                     record=encoded.record,
                     without_trace=encoded.without_trace,
                 )

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from services.gateway.domain.knowledge import Degradation, Features, Profile, Source, Unavailable
 from services.gateway.domain.last_good import LastGood
 from services.gateway.domain.request import Checked
 from services.gateway.domain.timing import READ_SHARE, share
-from services.gateway.ports import FeatureReader, ProfileReader
+from services.gateway.ports import FeatureReader, LeaseOver, ProfileReader
 
+T = TypeVar("T")
 Remaining = Callable[[], float | None]
 
 
@@ -82,13 +84,28 @@ class Resolver:
             valid_until=started + profile.lease,
         )
 
-    async def renewed(self, checked: Checked, known: Profile, remaining: Remaining) -> float | None:
-        """Return until when who is one customer may be acted on from now, None where it has changed."""
-        started = time.monotonic()
-        profile = await self._profile(checked, remaining)
-        if not isinstance(profile, Profile) or profile.identity_version != known.identity_version:
-            return None
-        return started + profile.lease if profile.members == known.members else None
+    async def within_lease(
+        self, write: Callable[[float], Awaitable[T]], checked: Checked, known: Known, remaining: Remaining
+    ) -> T:
+        """Write what rests on who is one customer; ``write`` is told until when that may be acted on.
+
+        Where reading and deciding took longer, it is asked again first.
+
+        Raises:
+            LeaseOver: who is one has changed, or cannot be told.
+        """
+        until = known.valid_until
+        while True:
+            try:
+                return await write(until)
+            except LeaseOver:
+                started = time.monotonic()
+                profile = await self._profile(checked, remaining)
+                if isinstance(profile, Degradation) or known.profile is None:
+                    raise
+                if _who(profile) != _who(known.profile):
+                    raise
+                until = started + profile.lease
 
     async def _profile(self, checked: Checked, remaining: Remaining) -> Profile | Degradation:
         as_of = None if checked.request.live else checked.decision_time
@@ -105,3 +122,7 @@ class Resolver:
             return await self.features.read(members, checked.decision_time, action_ids, least, timeout)
         except Unavailable as error:
             return error.of(Source.FEATURES)
+
+
+def _who(profile: Profile) -> tuple[tuple[str, ...], int]:
+    return profile.members, profile.identity_version

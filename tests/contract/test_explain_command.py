@@ -173,7 +173,7 @@ def test_where_no_gateway_listens_it_says_what_to_do():
 def test_a_port_that_the_system_chose_has_to_be_said():
     code, _, err = asyncio.run(tact("d-1", TACT_GATEWAY_PORT="0"))
     assert code == 1
-    assert err == "tact explain: TACT_GATEWAY_PORT is 0: say with --address where the gateway listens\n"
+    assert err == "tact explain: TACT_GATEWAY_PORT is 0: say with --address where gateway listens\n"
 
 
 def test_a_playbook_that_is_gone_is_named(tmp_path):

@@ -32,7 +32,7 @@ from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.recollection import recalling
 from services.gateway.domain.knowledge import Model, Profile
 from services.gateway.domain.making import Edition
-from services.gateway.domain.remaking import remaking
+from services.gateway.domain.remaking import finished, remaking
 from services.gateway.fakes import InMemoryFeatures, InMemoryProfiles, InMemoryScorer
 
 CUSTOMERS = ("anna", "ben", "cleo")
@@ -212,14 +212,6 @@ def scorer(features):
     return InMemoryScorer(model=model)
 
 
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
-
-
 def to_bytes(message):
     return message.SerializeToString(deterministic=True)
 
@@ -382,7 +374,7 @@ class Kiosk(RuleBasedStateMachine):
         world, actions, at = self.world(name), self.playbook["actions"], asked["at"]
         if not live:
             world["contacts"] = slow_contact.known_at(world["contacts"], at)
-            world["answers"] = [told for told in world["answers"] if told["at"] <= at]
+            world["answers"] = [told for told in world["answers"] if told["at"] < at]
         if only:
             actions = actions | {"actions": {action_id: actions["actions"][action_id] for action_id in only}}
         ranked, worth, removed = slow.decide(self.playbook | {"actions": actions}, world, asked)

@@ -644,6 +644,48 @@ def test_the_example_of_the_readme_passes(shop, capsys):
     assert passed(capsys, folder) == ["shop: It rains: 3 of 3 passed", "1 situation, 3 cases"]
 
 
+CONTACT = {"contact": "sale/mail", "at": "1d ago"}
+CLAIM = {"claim": {"at": "in 1h", "expect": "GO"}}
+
+
+@pytest.mark.parametrize(
+    ("contact", "then", "message"),
+    [
+        ({"contact": "sale"}, [], '"sale" is no treatment such as sale/mail'),
+        ({"contact": "sale/male"}, [], 'unknown treatment "male" (did you mean "mail"?)'),
+        ({"at": "in 1h"}, [], "must lie before now: a decision sees what was known before it"),
+        ({"responses": {"rejected": "2d ago"}}, [], "must not lie before the contact"),
+        ({"until": "in 1h"}, [], '"until" belongs to what is reserved, which needs it'),
+        ({"state": "reserved"}, [], '"until" belongs to what is reserved, which needs it'),
+        ({"state": "reserved", "until": "2d ago"}, [], "must lie after the contact"),
+        (
+            {},
+            [{"claim": {"at": "1h ago", "expect": "GO"}}],
+            "must not lie before the decision, nor the step before",
+        ),
+        (
+            {},
+            [CLAIM, {"outcome": {"kind": "viewed"}}],
+            "must not lie before the decision, nor the step before",
+        ),
+        ({}, [CLAIM | {"outcome": {"kind": "viewed"}}], 'a step is either a "claim" or an "outcome"'),
+    ],
+    ids=str,
+)
+def test_contacts_and_steps_that_cannot_be_are_named(shop, capsys, contact, then, message):
+    world = {"customers": {"anna": {"contacts": [CONTACT | contact]}}}
+    found = problems(capsys, shop(MAILED | {"world": world, "then": then}))
+    assert any(message in line for line in found), found
+    assert all(line.startswith("cases/sale.yaml:") for line in found if message in line)
+
+
+def test_what_happens_then_is_compared(shop, capsys):
+    then = [{"claim": {"expect": "EXPIRED"}}, {"outcome": {"kind": "viewed", "rank": 7}}]
+    lines = failed(capsys, shop(MAILED | {"then": then}))
+    assert any("then, step 1: expected EXPIRED, got GO" in line for line in lines)
+    assert any("then, step 2: expected accepted, got DECISION_UNKNOWN" in line for line in lines)
+
+
 def test_the_readme_names_every_key_and_every_built_in_rule():
     words = set(re.findall(r"[a-z_+]+", section()))
     shapes = (

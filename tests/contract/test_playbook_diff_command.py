@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
@@ -95,6 +96,23 @@ def test_twice_the_same_is_told_in_the_same_bytes(home, capsys):
         (home / "diff.json").read_bytes(),
         (home / "diff.png").read_bytes(),
     ) == first
+
+
+def test_amounts_of_two_currencies_are_not_passed_off_as_one(home, capsys):
+    head = home / "new" / "playbook.yaml"
+    head.write_text(head.read_text().replace("EUR", "USD"))
+    code, out, _ = run(capsys, home / "old", home / "new")
+    assert code == 0
+    assert "OLD counts in EUR and NEW in USD: what they are worth cannot be compared." in " ".join(
+        out.split()
+    )
+
+
+def test_who_has_read_enough_is_not_told_of_a_traceback(home):
+    command = [sys.executable, "-m", "services.cli", "playbook", "diff", str(home / "old"), str(home / "new")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert b"Traceback" not in running.stderr.read()
 
 
 def test_nothing_is_written_to_the_log(home, capsys):

@@ -276,6 +276,11 @@ def test_what_only_a_consent_lets_be_looked_at_is_not_measured(home, tmp_path, c
             ("--home", "nowhere"),
             "there is no event store nowhere/features.sqlite",
         ),
+        (
+            CHANGES,
+            ("--since", "2026-03-05", "--until", "2026-03-01"),
+            "--since must lie before --until",
+        ),
     ],
 )
 def test_it_says_why_there_is_no_report(home, tmp_path, capsys, changes, options, message):

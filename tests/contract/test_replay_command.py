@@ -296,6 +296,32 @@ def test_a_broken_log_is_complained_of(home, capsys):
     )
 
 
+def test_what_only_looks_like_a_log_is_complained_of(tmp_path, capsys):
+    tables = ("decisions", "dry_run_decisions")
+    empty, filled = tmp_path / "empty.sqlite", tmp_path / "filled.sqlite"
+    with contextlib.closing(sqlite3.connect(empty)) as store:
+        for table in tables:
+            store.execute(f"CREATE TABLE {table} (one)")
+    assert "cannot be read as a decision log: no such column" in complaint(capsys, empty)
+    with contextlib.closing(sqlite3.connect(filled)) as store:
+        for table in tables:
+            store.execute(f"CREATE TABLE {table} (decision_id, record_time, record)")
+        store.execute("INSERT INTO decisions VALUES ('d-1', 'noon', 'a text')")
+        store.commit()
+    assert f"{filled} cannot be read as a decision log: row 1 is damaged" in complaint(capsys, filled)
+
+
+def test_a_decision_that_is_counted_and_cannot_be_reached_is_missed(home, capsys):
+    with contextlib.closing(sqlite3.connect(home / "gateway.sqlite")) as store:
+        row = "SELECT -5, 'out-of-reach', customer_id, fingerprint, ?, actions, record"
+        columns = "rowid, decision_id, customer_id, fingerprint, record_time, actions, record"
+        statement = f"INSERT INTO dry_run_decisions ({columns}) {row} FROM dry_run_decisions LIMIT 1"
+        store.execute(statement, (-(2**63),))
+        store.commit()
+    said = complaint(capsys, home, "--playbook", home / "shop")
+    assert f"{ALL + 1} decisions were counted, but {ALL} read: the log is damaged" in said
+
+
 def test_progress_is_shown_on_a_terminal_only(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):

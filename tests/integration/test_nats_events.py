@@ -19,9 +19,8 @@ from tact.features.v1 import feature_service_pb2 as pb
 
 from services.chassis.inprocess import InProcessStub
 from services.engine.playbook.loader import load
-from services.features.adapters.nats_connection import Addresses
 from services.features.adapters.nats_events import EventConsumer, consuming
-from services.features.app import open_service
+from services.features.app import addresses_of, open_service
 from services.features.fakes import InMemoryEvents
 from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
@@ -65,17 +64,7 @@ class Consumed:
         metrics = FeatureMetrics(self.registry)
         self._handlers = FeatureHandlers(self.store, load(playbook), lambda: NOW, metrics)
         self.stumbles_at = None
-        settings = FeatureSettings(**bench.settings)
-        addresses = Addresses(
-            servers=settings.nats_servers,
-            stream=settings.nats_stream,
-            subject=settings.nats_subject,
-            durable=settings.nats_durable,
-            dead_stream=settings.nats_dead_stream,
-            dead_subject=settings.nats_dead_subject,
-            batch=settings.nats_batch,
-            ack_wait_seconds=settings.nats_ack_wait_seconds,
-        )
+        addresses = addresses_of(FeatureSettings(**bench.settings))
         self.consumer = EventConsumer(addresses, self._ingest, self._now, metrics.stream)
 
     async def _ingest(self, incoming):

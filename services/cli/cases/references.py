@@ -130,8 +130,8 @@ class Checker:
         at = moments.moment_of(contact.at, now)
         for key, when in (("at", contact.at), *contact.responses.items()):
             place = (*path, key) if key == "at" else (*path, "responses", key)
-            if moments.moment_of(when, now) > now:
-                self.report(place, "must not lie after now: a decision sees what was known before it")
+            if moments.moment_of(when, now) >= now:
+                self.report(place, "must lie before now: a decision sees what was known before it")
             elif moments.moment_of(when, now) < at:
                 self.report(place, "must not lie before the contact")
         if contact.until is not None and moments.moment_of(contact.until, now) <= at:

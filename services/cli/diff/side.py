@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from tact.log.v1 import decision_record_pb2 as log_pb
 
@@ -18,11 +18,9 @@ from services.engine.policy.contact import Ledger
 from services.gateway.adapters.recollection import recalling
 from services.gateway.domain.decision import Decision, Fate
 from services.gateway.domain.making import Edition
-from services.gateway.domain.remaking import Recorded, remaking
+from services.gateway.domain.remaking import Recorded, finished, remaking
 
 _AFTER_SCORING: Final = ("score", "arbitration", "veto")
-
-T = TypeVar("T")
 
 
 class Scorer(Protocol):
@@ -71,10 +69,10 @@ class Side:
         if (fit := self._fitting.fit(record, origin)) is None:
             return Made(decision=None)
         fitted, misfits = fit
-        recorded = _finished(recalling(fitted, self.edition))
+        recorded = finished(recalling(fitted, self.edition))
         filled = self._chances.fill(record, origin)
         recorded = replace(recorded, candidates=filled.candidates, ledger=self._ledger(recorded))
-        decision = _finished(remaking(self.edition, recorded))
+        decision = finished(remaking(self.edition, recorded))
         if self._scorer is not None:
             decision, filled = self._asked(self._scorer, recorded, decision, filled)
         if self._contacts is not None:
@@ -103,17 +101,8 @@ class Side:
         if not (scores := scorer.scores(self.edition, decision, list(asked))):
             return decision, filled
         better = filled.scored(scores)
-        return _finished(remaking(self.edition, replace(recorded, candidates=better.candidates))), better
+        return finished(remaking(self.edition, replace(recorded, candidates=better.candidates))), better
 
 
 def _was_scored(fate: Fate) -> bool:
     return fate.removal is None or fate.removal.stage in _AFTER_SCORING
-
-
-def _finished(steps: Generator[None, None, T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            found: T = done.value
-            return found

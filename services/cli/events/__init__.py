@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 UNITS: Final = ("seconds", "milliseconds", "microseconds")
-ADDRESS: Final = "127.0.0.1:7402"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,9 +81,8 @@ def _configure_sending(parser: argparse.ArgumentParser) -> None:
     sending = parser.add_argument_group("sending")
     sending.add_argument(
         "--address",
-        default=ADDRESS,
         metavar="HOST:PORT",
-        help=f"of the feature service; by default {ADDRESS}",
+        help="where features listens; else as TACT_FEATURES_HOST and TACT_FEATURES_PORT say",
     )
     sending.add_argument(
         "--rejects",

@@ -17,6 +17,7 @@ import grpc.aio
 from tact.features.v1 import feature_service_pb2 as pb
 
 from services.chassis.clients import GrpcStub, Stub, channel
+from services.cli.addresses import address_of
 from services.cli.events.importing import Batch, Importing, Reading
 from services.cli.events.layout import read_layout, resolve
 from services.cli.events.occurrences import counted
@@ -30,6 +31,7 @@ from services.cli.progress import shown
 from services.engine.instants import zone
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.store import opened
+from services.features.settings import FeatureSettings
 
 _FEATURES: Final = pb.DESCRIPTOR.services_by_name["FeatureService"]
 _IN_FLIGHT: Final = 4
@@ -87,9 +89,10 @@ async def _import(
     importing: Importing,
     step: Callable[[], None],
 ) -> None:
-    async with channel(arguments.address, _FEATURES) as opened_channel:
+    address = arguments.address or address_of(FeatureSettings)
+    async with channel(address, _FEATURES) as opened_channel:
         stub = GrpcStub(opened_channel, _FEATURES, _TIMEOUT_SECONDS)
-        await _check_version(stub, arguments.address, playbook)
+        await _check_version(stub, address, playbook)
         sender = Sender(stub, arguments.patience)
 
         async def store(batch: Batch) -> None:

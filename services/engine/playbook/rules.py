@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from services.engine.playbook.expressions import KNOWN, Expression
 from services.engine.playbook.facts import facts_of, is_about
@@ -13,13 +13,8 @@ from services.engine.playbook.schema.catalogue import Action, Treatment
 from services.engine.playbook.schema.policies import Named, Scope
 
 Stage = Literal["eligibility", "applicability", "suitability", "suppression", "stop"]
-STAGES: Final[tuple[Stage, ...]] = ("eligibility", "applicability", "suitability", "suppression", "stop")
-Section = Literal[
-    "eligibility",
-    "applicability",
-    "suitability",
-    "suppression",
-    "stop",
+STAGES: Final[tuple[Stage, ...]] = get_args(Stage)
+_Other = Literal[
     "quiet_hours",
     "preferred_hours",
     "weights",
@@ -30,17 +25,10 @@ Section = Literal[
     "repeat_costs",
     "precedence",
 ]
+Section = Stage | _Other
 SECTIONS: Final[tuple[Section, ...]] = (
     *(stage for stage in STAGES if stage != "stop"),
-    "quiet_hours",
-    "preferred_hours",
-    "weights",
-    "promises",
-    "levers",
-    "caps",
-    "cool_downs",
-    "repeat_costs",
-    "precedence",
+    *get_args(_Other),
 )
 """The sections of ``policies.yaml``, in order; what stops an action stands with the action."""
 RESTRAINTS: Final = ("caps", "cool_downs", "precedence")

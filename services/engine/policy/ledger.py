@@ -48,22 +48,22 @@ class Ledger:
     responses: Sequence[Response] = ()
 
     def as_of(self, at: datetime) -> Ledger:
-        """Return what was known at a moment, itself included: what came later is undone or left out."""
+        """Return what was known before a moment: what came at it or later is undone or left out."""
         contacts = [_as_of(contact, at) for contact in self.contacts if _is_known(contact, at)]
         return Ledger(
-            contacts=contacts, responses=[response for response in self.responses if response.time <= at]
+            contacts=contacts, responses=[response for response in self.responses if response.time < at]
         )
 
 
 def _is_known(contact: Contact, at: datetime) -> bool:
     times = (contact.reserve_time, contact.consume_time)
-    return any(time is not None and time <= at for time in times)
+    return any(time is not None and time < at for time in times)
 
 
 def _as_of(contact: Contact, at: datetime) -> Contact:
     taken, released = contact.consume_time, contact.release_time
     return replace(
         contact,
-        consume_time=taken if taken is not None and taken <= at else None,
-        release_time=released if released is not None and released <= at else None,
+        consume_time=taken if taken is not None and taken < at else None,
+        release_time=released if released is not None and released < at else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from services.engine.policy.contact import Ledger
 from services.engine.policy.verdicts import Asked, Verdict
@@ -18,6 +18,7 @@ from services.gateway.domain.scoring import Scored, level
 from services.gateway.domain.situation import Situation, assess
 from services.gateway.domain.timing import Stopwatch
 
+T = TypeVar("T")
 PORTION: Final = 25
 """So many candidates at once: about a millisecond of work."""
 
@@ -52,6 +53,16 @@ class Recorded:
     scored: Scored
     timings: Mapping[str, timedelta]
     total: timedelta
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """Do all steps of some work at once, and return what comes of it."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: T = done.value
+            return found
 
 
 def remaking(edition: Edition, recorded: Recorded) -> Generator[None, None, Decision]:

@@ -260,6 +260,16 @@ def test_no_line_is_longer_than_the_terminal_is_wide():
     assert max(map(len, lines)) <= 60
 
 
+def test_an_override_tells_who_did_what_instead():
+    overrides = [
+        {"kind": "OUTCOME_KIND_OVERRIDDEN", "rank": 1, "instead_action_id": "tea", "actor_id": "agent-7"},
+        {"kind": "OUTCOME_KIND_OVERRIDDEN"},
+    ]
+    lines = story(told(outcomes=overrides), 200).splitlines()
+    assert lines[-2].endswith(" by agent-7, who did tea instead")
+    assert lines[-1].endswith(" by nobody named, who did nothing instead")
+
+
 def test_an_identity_is_named_by_its_kind_only():
     assert "SECRET" not in story(WHOLE, 98)
 

@@ -274,6 +274,13 @@ def test_a_consent_that_ends_takes_the_reservation_with_it(post):
     assert post.claim(answer) == "EXPIRED"
 
 
+def test_what_has_expired_needs_nobody_to_say_so(post):
+    answer = post.offer()
+    post.wait(DAY)
+    post.shop.profiles.failure = post.shop.features.failure = DOWN
+    assert post.claim(answer) == "EXPIRED"
+
+
 def test_who_is_not_on_file_any_more_gets_only_what_needs_no_consent(post):
     answers = post.offer(), post.offer("notice")
     post.shop.profiles.profiles.clear()

@@ -77,7 +77,7 @@ def test_a_delivery_does_not_lie_before_its_decision(shop):
 
 def test_a_dry_run_counts_by_its_own_time(shop):
     deliver(shop, NOW)
-    times = [NOW - SECOND, NOW, NOW + MONTH, NOW + MONTH + SECOND]
+    times = [NOW, NOW + SECOND, NOW + MONTH, NOW + MONTH + SECOND]
     assert [bool(offered(shop, at=at, mode=pb.DECISION_MODE_DRY_RUN)) for at in times] == [
         True,
         False,

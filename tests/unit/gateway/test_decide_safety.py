@@ -475,7 +475,7 @@ def seen(scene):
     ]
     if not scene["live"]:
         known = slow_contact.known_at(known, at)
-        told = [each for each in told if each["at"] <= at]
+        told = [each for each in told if each["at"] < at]
     world = world | {"contacts": known, "answers": told}
     if "features" in down:
         world = world | {"features": {}, "candidates": {}}

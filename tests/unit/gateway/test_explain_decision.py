@@ -216,6 +216,14 @@ def test_outcomes_are_told_by_time(shop):
     assert list(shop.explain(answer.decision_id).outcomes) == [early, late]
 
 
+def test_an_override_is_told_with_what_was_done_instead_and_by_whom(shop):
+    answer = shop.decide()
+    told = outcome(answer, "o-1")
+    told.kind, told.instead_action_id, told.actor_id = pb.OUTCOME_KIND_OVERRIDDEN, "survey", "agent-7"
+    shop.record(told)
+    assert list(shop.explain(answer.decision_id).outcomes) == [told]
+
+
 def test_of_very_many_outcomes_the_first_are_told(shop):
     answer = shop.decide()
     moments = [NOW - timedelta(seconds=number) for number in range(MOST_OUTCOMES_TOLD + 1)]

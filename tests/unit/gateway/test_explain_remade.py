@@ -13,7 +13,7 @@ from tact.log.v1 import decision_record_pb2 as log_pb
 from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.explanation import explanation
 from services.gateway.adapters.recollection import recalling
-from services.gateway.domain.remaking import remaking
+from services.gateway.domain.remaking import finished, remaking
 
 WORLDS = 80
 
@@ -29,15 +29,6 @@ def decided(seed, head):
     answer = asyncio.run(shop.deciding(bazaar.request(rng, shop)))
     (entry,) = (one for one in shop.log.entries.values() if one.decision_id == answer.decision_id)
     return shop, answer, entry
-
-
-def finished(steps):
-    """Return what a generator returns in the end."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
 
 
 def told_again(shop, entry):

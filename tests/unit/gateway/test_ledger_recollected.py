@@ -17,6 +17,7 @@ from services.gateway.adapters.ledger_rows import contact_row, offers_of, offers
 from services.gateway.adapters.recollection import recalling
 from services.gateway.domain.ledger import Claim, Offer, Reading, Standing
 from services.gateway.domain.making import Edition
+from services.gateway.domain.remaking import finished
 from services.gateway.fakes import InMemoryLog
 
 CAPS = "caps: [{name: few, text: A few a week., most: 3, window: week}]"
@@ -59,14 +60,6 @@ class Remembering(InMemoryLog):
 
     async def ledger(self, members, since):
         return Reading(ledger=self.known, versions=dict.fromkeys(members, 0))
-
-
-def finished(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
 
 
 @settings(max_examples=50)
