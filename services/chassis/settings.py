@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -69,6 +69,25 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Leave the environment to ``load``."""
         return (init_settings,)
+
+
+class StoreSettings(ServiceSettings):
+    """What a service that keeps a store can be told: a file under ``home``, or a PostgreSQL database."""
+
+    store: SecretStr = SecretStr("")
+    store_connections: int = Field(8, ge=1)
+
+    @field_validator("store")
+    @classmethod
+    def _is_known(cls, store: SecretStr) -> SecretStr:
+        if store.get_secret_value() and not store.get_secret_value().startswith("postgresql://"):
+            raise ValueError("must be empty, for a file under TACT_HOME, or begin with postgresql://")
+        return store
+
+    @property
+    def store_url(self) -> str:
+        """Where the database is; empty where the store is a file."""
+        return self.store.get_secret_value()
 
 
 def load(settings: type[S], environ: Mapping[str, str] | None = None) -> S:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from tact.features.v1 import feature_service_pb2
@@ -23,6 +24,9 @@ from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
 from services.features.servicer import FeatureServicer
 from services.features.settings import FeatureSettings
+
+if TYPE_CHECKING:
+    from services.features.adapters.nats_connection import Addresses
 
 
 def system_micros() -> int:
@@ -44,10 +48,10 @@ async def open_service(
         InvalidSettings: NATS is set and its client is not installed.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(exclusive(settings.store))
+        stack.enter_context(exclusive(settings.file))
         migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
         database = await stack.enter_async_context(
-            Database.open(settings.store, migrations, queue_limit=settings.write_queue)
+            Database.open(settings.file, migrations, queue_limit=settings.write_queue)
         )
         registry = CollectorRegistry()
         metrics = FeatureMetrics(registry)
@@ -89,13 +93,20 @@ def _streaming(
 ) -> AbstractAsyncContextManager[None]:
     """Consume events from NATS, whose client only those need who set it."""
     try:
-        from services.features.adapters.nats_connection import Addresses
         from services.features.adapters.nats_events import EventConsumer, consuming
     except ModuleNotFoundError:
         raise InvalidSettings(
             "TACT_FEATURES_NATS_URL is set, but nats-py is not installed: pip install 'tact-nba[nats]'"
         ) from None
-    addresses = Addresses(
+    consumer = EventConsumer(addresses_of(settings), handlers.ingest, now, metrics.stream)
+    return consuming(consumer, settings.drain_seconds)
+
+
+def addresses_of(settings: FeatureSettings) -> Addresses:
+    """Return where events come from and dead letters go, as the settings say."""
+    from services.features.adapters.nats_connection import Addresses
+
+    return Addresses(
         servers=settings.nats_servers,
         stream=settings.nats_stream,
         subject=settings.nats_subject,
@@ -105,5 +116,3 @@ def _streaming(
         batch=settings.nats_batch,
         ack_wait_seconds=settings.nats_ack_wait_seconds,
     )
-    consumer = EventConsumer(addresses, handlers.ingest, now, metrics.stream)
-    return consuming(consumer, settings.drain_seconds)

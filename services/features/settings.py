@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import StoreSettings
 
 Word = Annotated[str, Field(pattern=r"^[^\s.*>/\\]+$")]
 Subject = Annotated[str, Field(pattern=r"^[^\s.]+(\.[^\s.]+)*$")]
@@ -18,7 +18,7 @@ Address = Annotated[str, Field(pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$")]
 """A subject without wildcards."""
 
 
-class FeatureSettings(ServiceSettings):
+class FeatureSettings(StoreSettings):
     """Settings of the feature service, ``TACT_FEATURES_...``."""
 
     model_config = SettingsConfigDict(env_prefix="TACT_FEATURES_")
@@ -57,8 +57,8 @@ class FeatureSettings(ServiceSettings):
         return value
 
     @property
-    def store(self) -> Path:
-        """The file of the event store."""
+    def file(self) -> Path:
+        """The file of the event store, unless it is a database."""
         return self.home / "features.sqlite"
 
     @property

@@ -229,7 +229,7 @@ async def open_service(
 @asynccontextmanager
 async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[DecisionLog, Database | Postgres]]:
     """Open the decision log in the store that the settings name."""
-    if url := settings.store.get_secret_value():
+    if url := settings.store_url:
         async with Postgres.open(
             url,
             _scripts(_MIGRATIONS / "postgresql"),
@@ -239,8 +239,9 @@ async def _opened(settings: GatewaySettings) -> AsyncIterator[tuple[DecisionLog,
         ) as postgres:
             yield PostgresLog(postgres), postgres
     else:
-        path = settings.home / "gateway.sqlite"
-        async with Database.open(path, _scripts(_MIGRATIONS), queue_limit=settings.log_queue) as database:
+        async with Database.open(
+            settings.file, _scripts(_MIGRATIONS), queue_limit=settings.log_queue
+        ) as database:
             yield SqliteLog(database), database
 
 

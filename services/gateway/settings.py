@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import StoreSettings
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(StoreSettings):
     """Settings of the gateway, ``TACT_GATEWAY_...``."""
 
     model_config = SettingsConfigDict(env_prefix="TACT_GATEWAY_")
@@ -23,15 +24,11 @@ class GatewaySettings(ServiceSettings):
     last_good_customers: int = Field(10_000, ge=0)
     last_good_seconds: float = Field(86_400.0, ge=0)
     log_queue: int = Field(10_000, ge=1)
-    store: SecretStr = SecretStr("")
-    store_connections: int = Field(8, ge=1)
 
-    @field_validator("store")
-    @classmethod
-    def _is_known(cls, store: SecretStr) -> SecretStr:
-        if store.get_secret_value() and not store.get_secret_value().startswith("postgresql://"):
-            raise ValueError("must be empty, for a file under TACT_HOME, or begin with postgresql://")
-        return store
+    @property
+    def file(self) -> Path:
+        """The file of the store, unless it is a database."""
+        return self.home / "gateway.sqlite"
 
     @property
     def last_good_age(self) -> timedelta:

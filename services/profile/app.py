@@ -42,7 +42,7 @@ async def open_service(
     async with AsyncExitStack() as stack:
         migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
         database = await stack.enter_async_context(
-            Database.open(settings.store, migrations, queue_limit=settings.write_queue)
+            Database.open(settings.file, migrations, queue_limit=settings.write_queue)
         )
         registry = CollectorRegistry()
         metrics = ProfileMetrics(registry)

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from services.chassis.settings import ServiceSettings
+from services.chassis.settings import StoreSettings
 
 
-class ProfileSettings(ServiceSettings):
+class ProfileSettings(StoreSettings):
     """Settings of the profile service, ``TACT_PROFILE_...``."""
 
     model_config = SettingsConfigDict(env_prefix="TACT_PROFILE_")
@@ -22,6 +22,6 @@ class ProfileSettings(ServiceSettings):
     identity_lease_seconds: float = Field(2.0, ge=0.1, le=60)
 
     @property
-    def store(self) -> Path:
-        """The file of the profile store."""
+    def file(self) -> Path:
+        """The file of the profile store, unless it is a database."""
         return self.home / "profile.sqlite"

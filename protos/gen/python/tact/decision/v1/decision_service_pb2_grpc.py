@@ -60,6 +60,16 @@ class DecisionServiceStub:
                 request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesRequest.SerializeToString,
                 response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesResponse.FromString,
                 _registered_method=True)
+        self.ExportCustomer = channel.unary_unary(
+                '/tact.decision.v1.DecisionService/ExportCustomer',
+                request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerResponse.FromString,
+                _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/tact.decision.v1.DecisionService/EraseCustomer',
+                request_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
 
 
 class DecisionServiceServicer:
@@ -133,6 +143,28 @@ class DecisionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportCustomer(self, request, context):
+        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseCustomer(self, request, context):
+        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DecisionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -160,6 +192,16 @@ def add_DecisionServiceServicer_to_server(servicer, server):
                     servicer.RecordOutcomes,
                     request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesRequest.FromString,
                     response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesResponse.SerializeToString,
+            ),
+            'ExportCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportCustomer,
+                    request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerRequest.FromString,
+                    response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerResponse.SerializeToString,
+            ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -298,6 +340,60 @@ class DecisionService:
             '/tact.decision.v1.DecisionService/RecordOutcomes',
             tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesRequest.SerializeToString,
             tact_dot_decision_dot_v1_dot_decision__service__pb2.RecordOutcomesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.decision.v1.DecisionService/ExportCustomer',
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerRequest.SerializeToString,
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.ExportCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.decision.v1.DecisionService/EraseCustomer',
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerRequest.SerializeToString,
+            tact_dot_decision_dot_v1_dot_decision__service__pb2.EraseCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,6 +80,20 @@ class DecisionServiceStub:
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
     """
+    ExportCustomer: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ExportCustomerRequest, _decision_service_pb2.ExportCustomerResponse]
+    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.EraseCustomerRequest, _decision_service_pb2.EraseCustomerResponse]
+    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
+    """
 
 @_typing.type_check_only
 class DecisionServiceAsyncStub(DecisionServiceStub):
@@ -132,6 +146,20 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
     (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+    """
+    ExportCustomer: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ExportCustomerRequest, _decision_service_pb2.ExportCustomerResponse]  # type: ignore[assignment]
+    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.EraseCustomerRequest, _decision_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
+    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
     """
 
 class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -212,6 +240,32 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
         (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportCustomer(
+        self,
+        request: _decision_service_pb2.ExportCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.ExportCustomerResponse, _abc.Awaitable[_decision_service_pb2.ExportCustomerResponse]]:
+        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _decision_service_pb2.EraseCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_decision_service_pb2.EraseCustomerResponse, _abc.Awaitable[_decision_service_pb2.EraseCustomerResponse]]:
+        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
         """
 
 def add_DecisionServiceServicer_to_server(servicer: DecisionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -106,6 +106,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_NOT_LINKED: a customer that is to leave another is no member of any.
     Code FAILED_PRECONDITION. Example: `customer_id: is no member of another customer`.
     """
+    ERROR_REASON_DECISION_ERASED: _ErrorReason.ValueType  # 19
+    """ERROR_REASON_DECISION_ERASED: a call names a decision that was on record and was erased with its
+    customer. Code NOT_FOUND. Example: `the decision was erased with its customer`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the machine-readable cause of a failed call or a failed batch item. It travels as
@@ -193,6 +197,10 @@ Example: `consent cannot be checked: profile is out of reach`.
 ERROR_REASON_NOT_LINKED: ErrorReason.ValueType  # 18
 """ERROR_REASON_NOT_LINKED: a customer that is to leave another is no member of any.
 Code FAILED_PRECONDITION. Example: `customer_id: is no member of another customer`.
+"""
+ERROR_REASON_DECISION_ERASED: ErrorReason.ValueType  # 19
+"""ERROR_REASON_DECISION_ERASED: a call names a decision that was on record and was erased with its
+customer. Code NOT_FOUND. Example: `the decision was erased with its customer`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
 

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tact.archive.v1 import archive_pb2 as tact_dot_archive_dot_v1_dot_archive__pb2
 from tact.errors.v1 import errors_pb2 as tact_dot_errors_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tact/features/v1/feature_service.proto\x12\x10tact.features.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btact/errors/v1/errors.proto\"\xf4\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nattributes\x18\x05 \x03(\x0b\x32\'.tact.features.v1.Event.AttributesEntry\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\">\n\x13IngestEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tact.features.v1.Event\"4\n\rEventAccepted\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"~\n\x11IngestEventResult\x12\x33\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1f.tact.features.v1.EventAcceptedH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"^\n\x14IngestEventsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.tact.features.v1.IngestEventResult\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"y\n\nFeatureKey\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naction_ids\x18\x03 \x03(\t\x12\x12\n\nmember_ids\x18\x04 \x03(\t\"z\n\x17\x42\x61tchGetFeaturesRequest\x12/\n\tcustomers\x18\x01 \x03(\x0b\x32\x1c.tact.features.v1.FeatureKey\x12\x18\n\x10playbook_version\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\"s\n\x0e\x46\x65\x61tureVectors\x12\x17\n\x0f\x63ustomer_vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x61ndidate_vectors\x18\x02 \x01(\x0c\x12\x15\n\rcustomer_ages\x18\x03 \x01(\x0c\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"z\n\rFeatureResult\x12\x33\n\x07vectors\x18\x01 \x01(\x0b\x32 .tact.features.v1.FeatureVectorsH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"h\n\x18\x42\x61tchGetFeaturesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.tact.features.v1.FeatureResult\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\"\x19\n\x17\x44\x65scribeFeaturesRequest\"\x9d\x01\n\x12\x46\x65\x61tureDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12-\n\x05scope\x18\x03 \x01(\x0e\x32\x1e.tact.features.v1.FeatureScope\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0e\n\x06served\x18\x06 \x01(\x08\"\x9a\x01\n\x18\x44\x65scribeFeaturesResponse\x12\x36\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32$.tact.features.v1.FeatureDescription\x12\x18\n\x10playbook_version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03*f\n\x0c\x46\x65\x61tureScope\x12\x1d\n\x19\x46\x45\x41TURE_SCOPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_SCOPE_CUSTOMER\x10\x01\x12\x1b\n\x17\x46\x45\x41TURE_SCOPE_CANDIDATE\x10\x02\x32\xc5\x02\n\x0e\x46\x65\x61tureService\x12]\n\x0cIngestEvents\x12%.tact.features.v1.IngestEventsRequest\x1a&.tact.features.v1.IngestEventsResponse\x12i\n\x10\x42\x61tchGetFeatures\x12).tact.features.v1.BatchGetFeaturesRequest\x1a*.tact.features.v1.BatchGetFeaturesResponse\x12i\n\x10\x44\x65scribeFeatures\x12).tact.features.v1.DescribeFeaturesRequest\x1a*.tact.features.v1.DescribeFeaturesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tact/features/v1/feature_service.proto\x12\x10tact.features.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtact/archive/v1/archive.proto\x1a\x1btact/errors/v1/errors.proto\"\xf4\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12.\n\nevent_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12;\n\nattributes\x18\x05 \x03(\x0b\x32\'.tact.features.v1.Event.AttributesEntry\x1aI\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.google.protobuf.Value:\x02\x38\x01\">\n\x13IngestEventsRequest\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.tact.features.v1.Event\"4\n\rEventAccepted\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"~\n\x11IngestEventResult\x12\x33\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x1f.tact.features.v1.EventAcceptedH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"^\n\x14IngestEventsResponse\x12\x34\n\x07results\x18\x01 \x03(\x0b\x32#.tact.features.v1.IngestEventResult\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"y\n\nFeatureKey\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12.\n\nas_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\naction_ids\x18\x03 \x03(\t\x12\x12\n\nmember_ids\x18\x04 \x03(\t\"z\n\x17\x42\x61tchGetFeaturesRequest\x12/\n\tcustomers\x18\x01 \x03(\x0b\x32\x1c.tact.features.v1.FeatureKey\x12\x18\n\x10playbook_version\x18\x02 \x01(\t\x12\x14\n\x0cmin_sequence\x18\x03 \x01(\x03\"s\n\x0e\x46\x65\x61tureVectors\x12\x17\n\x0f\x63ustomer_vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x63\x61ndidate_vectors\x18\x02 \x01(\x0c\x12\x15\n\rcustomer_ages\x18\x03 \x01(\x0c\x12\x16\n\x0e\x61s_of_sequence\x18\x04 \x01(\x03\"z\n\rFeatureResult\x12\x33\n\x07vectors\x18\x01 \x01(\x0b\x32 .tact.features.v1.FeatureVectorsH\x00\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x19.tact.errors.v1.ItemErrorH\x00\x42\x08\n\x06result\"h\n\x18\x42\x61tchGetFeaturesResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.tact.features.v1.FeatureResult\x12\x1a\n\x12schema_fingerprint\x18\x02 \x01(\t\"\x19\n\x17\x44\x65scribeFeaturesRequest\"\x9d\x01\n\x12\x46\x65\x61tureDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12-\n\x05scope\x18\x03 \x01(\x0e\x32\x1e.tact.features.v1.FeatureScope\x12\x17\n\x0f\x64\x65\x66inition_hash\x18\x04 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x0e\n\x06served\x18\x06 \x01(\x08\"\xc9\x01\n\x18\x44\x65scribeFeaturesResponse\x12\x36\n\x08\x66\x65\x61tures\x18\x01 \x03(\x0b\x32$.tact.features.v1.FeatureDescription\x12\x18\n\x10playbook_version\x18\x02 \x01(\t\x12\x1a\n\x12schema_fingerprint\x18\x03 \x01(\t\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12-\n\x05state\x18\x05 \x01(\x0b\x32\x1e.tact.features.v1.FeatureState\"\xac\x01\n\x0c\x46\x65\x61tureState\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tcustomers\x18\x02 \x01(\x03\x12\x1f\n\x12\x62ytes_per_customer\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x11sampled_customers\x18\x04 \x01(\x05\x12\x13\n\x0bmost_events\x18\x05 \x01(\x03\x12\x13\n\x0bunavailable\x18\x06 \x01(\tB\x15\n\x13_bytes_per_customer\"A\n\x15\x45xportCustomerRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x16\x45xportCustomerResponse\x12*\n\x04rows\x18\x01 \x03(\x0b\x32\x1c.tact.archive.v1.ArchivedRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\",\n\x14\x45raseCustomerRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\"D\n\x15\x45raseCustomerResponse\x12+\n\x06\x65rased\x18\x01 \x03(\x0b\x32\x1b.tact.archive.v1.ErasedRows*f\n\x0c\x46\x65\x61tureScope\x12\x1d\n\x19\x46\x45\x41TURE_SCOPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x41TURE_SCOPE_CUSTOMER\x10\x01\x12\x1b\n\x17\x46\x45\x41TURE_SCOPE_CANDIDATE\x10\x02\x32\x8c\x04\n\x0e\x46\x65\x61tureService\x12]\n\x0cIngestEvents\x12%.tact.features.v1.IngestEventsRequest\x1a&.tact.features.v1.IngestEventsResponse\x12i\n\x10\x42\x61tchGetFeatures\x12).tact.features.v1.BatchGetFeaturesRequest\x1a*.tact.features.v1.BatchGetFeaturesResponse\x12i\n\x10\x44\x65scribeFeatures\x12).tact.features.v1.DescribeFeaturesRequest\x1a*.tact.features.v1.DescribeFeaturesResponse\x12\x63\n\x0e\x45xportCustomer\x12\'.tact.features.v1.ExportCustomerRequest\x1a(.tact.features.v1.ExportCustomerResponse\x12`\n\rEraseCustomer\x12&.tact.features.v1.EraseCustomerRequest\x1a\'.tact.features.v1.EraseCustomerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,36 +37,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_EVENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_FEATURESCOPE']._serialized_start=1679
-  _globals['_FEATURESCOPE']._serialized_end=1781
-  _globals['_EVENT']._serialized_start=153
-  _globals['_EVENT']._serialized_end=397
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=324
-  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=397
-  _globals['_INGESTEVENTSREQUEST']._serialized_start=399
-  _globals['_INGESTEVENTSREQUEST']._serialized_end=461
-  _globals['_EVENTACCEPTED']._serialized_start=463
-  _globals['_EVENTACCEPTED']._serialized_end=515
-  _globals['_INGESTEVENTRESULT']._serialized_start=517
-  _globals['_INGESTEVENTRESULT']._serialized_end=643
-  _globals['_INGESTEVENTSRESPONSE']._serialized_start=645
-  _globals['_INGESTEVENTSRESPONSE']._serialized_end=739
-  _globals['_FEATUREKEY']._serialized_start=741
-  _globals['_FEATUREKEY']._serialized_end=862
-  _globals['_BATCHGETFEATURESREQUEST']._serialized_start=864
-  _globals['_BATCHGETFEATURESREQUEST']._serialized_end=986
-  _globals['_FEATUREVECTORS']._serialized_start=988
-  _globals['_FEATUREVECTORS']._serialized_end=1103
-  _globals['_FEATURERESULT']._serialized_start=1105
-  _globals['_FEATURERESULT']._serialized_end=1227
-  _globals['_BATCHGETFEATURESRESPONSE']._serialized_start=1229
-  _globals['_BATCHGETFEATURESRESPONSE']._serialized_end=1333
-  _globals['_DESCRIBEFEATURESREQUEST']._serialized_start=1335
-  _globals['_DESCRIBEFEATURESREQUEST']._serialized_end=1360
-  _globals['_FEATUREDESCRIPTION']._serialized_start=1363
-  _globals['_FEATUREDESCRIPTION']._serialized_end=1520
-  _globals['_DESCRIBEFEATURESRESPONSE']._serialized_start=1523
-  _globals['_DESCRIBEFEATURESRESPONSE']._serialized_end=1677
-  _globals['_FEATURESERVICE']._serialized_start=1784
-  _globals['_FEATURESERVICE']._serialized_end=2109
+  _globals['_FEATURESCOPE']._serialized_start=2210
+  _globals['_FEATURESCOPE']._serialized_end=2312
+  _globals['_EVENT']._serialized_start=184
+  _globals['_EVENT']._serialized_end=428
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_start=355
+  _globals['_EVENT_ATTRIBUTESENTRY']._serialized_end=428
+  _globals['_INGESTEVENTSREQUEST']._serialized_start=430
+  _globals['_INGESTEVENTSREQUEST']._serialized_end=492
+  _globals['_EVENTACCEPTED']._serialized_start=494
+  _globals['_EVENTACCEPTED']._serialized_end=546
+  _globals['_INGESTEVENTRESULT']._serialized_start=548
+  _globals['_INGESTEVENTRESULT']._serialized_end=674
+  _globals['_INGESTEVENTSRESPONSE']._serialized_start=676
+  _globals['_INGESTEVENTSRESPONSE']._serialized_end=770
+  _globals['_FEATUREKEY']._serialized_start=772
+  _globals['_FEATUREKEY']._serialized_end=893
+  _globals['_BATCHGETFEATURESREQUEST']._serialized_start=895
+  _globals['_BATCHGETFEATURESREQUEST']._serialized_end=1017
+  _globals['_FEATUREVECTORS']._serialized_start=1019
+  _globals['_FEATUREVECTORS']._serialized_end=1134
+  _globals['_FEATURERESULT']._serialized_start=1136
+  _globals['_FEATURERESULT']._serialized_end=1258
+  _globals['_BATCHGETFEATURESRESPONSE']._serialized_start=1260
+  _globals['_BATCHGETFEATURESRESPONSE']._serialized_end=1364
+  _globals['_DESCRIBEFEATURESREQUEST']._serialized_start=1366
+  _globals['_DESCRIBEFEATURESREQUEST']._serialized_end=1391
+  _globals['_FEATUREDESCRIPTION']._serialized_start=1394
+  _globals['_FEATUREDESCRIPTION']._serialized_end=1551
+  _globals['_DESCRIBEFEATURESRESPONSE']._serialized_start=1554
+  _globals['_DESCRIBEFEATURESRESPONSE']._serialized_end=1755
+  _globals['_FEATURESTATE']._serialized_start=1758
+  _globals['_FEATURESTATE']._serialized_end=1930
+  _globals['_EXPORTCUSTOMERREQUEST']._serialized_start=1932
+  _globals['_EXPORTCUSTOMERREQUEST']._serialized_end=1997
+  _globals['_EXPORTCUSTOMERRESPONSE']._serialized_start=1999
+  _globals['_EXPORTCUSTOMERRESPONSE']._serialized_end=2092
+  _globals['_ERASECUSTOMERREQUEST']._serialized_start=2094
+  _globals['_ERASECUSTOMERREQUEST']._serialized_end=2138
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_start=2140
+  _globals['_ERASECUSTOMERRESPONSE']._serialized_end=2208
+  _globals['_FEATURESERVICE']._serialized_start=2315
+  _globals['_FEATURESERVICE']._serialized_end=2839
 # @@protoc_insertion_point(module_scope)

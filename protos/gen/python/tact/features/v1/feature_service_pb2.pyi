@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tact.archive.v1 import archive_pb2 as _archive_pb2
 from tact.errors.v1 import errors_pb2 as _errors_pb2
 import builtins as _builtins
 import sys
@@ -462,6 +463,7 @@ class DescribeFeaturesResponse(_message.Message):
     PLAYBOOK_VERSION_FIELD_NUMBER: _builtins.int
     SCHEMA_FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     playbook_version: _builtins.str
     """playbook_version that declares them."""
     schema_fingerprint: _builtins.str
@@ -472,6 +474,10 @@ class DescribeFeaturesResponse(_message.Message):
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureDescription]:
         """features by name, which is also their order in vectors."""
 
+    @_builtins.property
+    def state(self) -> Global___FeatureState:
+        """state that features are computed from."""
+
     def __init__(
         self,
         *,
@@ -479,11 +485,164 @@ class DescribeFeaturesResponse(_message.Message):
         playbook_version: _builtins.str = ...,
         schema_fingerprint: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        state: Global___FeatureState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "playbook_version", b"playbook_version", "schema_fingerprint", b"schema_fingerprint", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "playbook_version", b"playbook_version", "schema_fingerprint", b"schema_fingerprint", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeFeaturesResponse: _TypeAlias = DescribeFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class FeatureState(_message.Message):
+    """FeatureState is what is held of customers beside the store, so that a read need not load their events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    BYTES_PER_CUSTOMER_FIELD_NUMBER: _builtins.int
+    SAMPLED_CUSTOMERS_FIELD_NUMBER: _builtins.int
+    MOST_EVENTS_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """kind is `process` or `redis`."""
+    customers: _builtins.int
+    """customers that state is held of."""
+    bytes_per_customer: _builtins.float
+    """bytes_per_customer is the mean size in memory of the state of a customer, over those sampled; absent
+    where none is held.
+    """
+    sampled_customers: _builtins.int
+    """sampled_customers is how many were measured, at most 100."""
+    most_events: _builtins.int
+    """most_events that are held of one customer; who has more within the windows of features is read from the
+    store each time.
+    """
+    unavailable: _builtins.str
+    """unavailable says why the state cannot be described now; empty where it can."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        customers: _builtins.int = ...,
+        bytes_per_customer: _builtins.float | None = ...,
+        sampled_customers: _builtins.int = ...,
+        most_events: _builtins.int = ...,
+        unavailable: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_customer", b"_bytes_per_customer", "bytes_per_customer", b"bytes_per_customer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes_per_customer", b"_bytes_per_customer", "bytes_per_customer", b"bytes_per_customer", "customers", b"customers", "kind", b"kind", "most_events", b"most_events", "sampled_customers", b"sampled_customers", "unavailable", b"unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes_per_customer: _TypeAlias = _typing.Literal["bytes_per_customer"]  # noqa: Y015
+    _WhichOneofArgType__bytes_per_customer: _TypeAlias = _typing.Literal["_bytes_per_customer", b"_bytes_per_customer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes_per_customer) -> _WhichOneofReturnType__bytes_per_customer | None: ...
+
+Global___FeatureState: _TypeAlias = FeatureState  # noqa: Y015
+
+@_typing.final
+class ExportCustomerRequest(_message.Message):
+    """ExportCustomerRequest names whose rows, and where to go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_token: _builtins.str
+    """page_token continues where an answer ended; empty for the first page."""
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """customer_ids are all ids of the customer, as `Profile.member_ids` tells; 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCustomerRequest: _TypeAlias = ExportCustomerRequest  # noqa: Y015
+
+@_typing.final
+class ExportCustomerResponse(_message.Message):
+    """ExportCustomerResponse holds one page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token is empty on the last page."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_archive_pb2.ArchivedRow]:
+        """rows in the order of the tables, and of their keys."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[_archive_pb2.ArchivedRow] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCustomerResponse: _TypeAlias = ExportCustomerResponse  # noqa: Y015
+
+@_typing.final
+class EraseCustomerRequest(_message.Message):
+    """EraseCustomerRequest names whose rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """customer_ids are all ids of the customer, as `Profile.member_ids` tells; 1 to 1,000."""
+
+    def __init__(
+        self,
+        *,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerRequest: _TypeAlias = EraseCustomerRequest  # noqa: Y015
+
+@_typing.final
+class EraseCustomerResponse(_message.Message):
+    """EraseCustomerResponse tells what was there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def erased(self) -> _containers.RepeatedCompositeFieldContainer[_archive_pb2.ErasedRows]:
+        """erased by table; every table of the store is listed."""
+
+    def __init__(
+        self,
+        *,
+        erased: _abc.Iterable[_archive_pb2.ErasedRows] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseCustomerResponse: _TypeAlias = EraseCustomerResponse  # noqa: Y015

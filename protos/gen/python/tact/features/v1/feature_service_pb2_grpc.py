@@ -50,6 +50,16 @@ class FeatureServiceStub:
                 request_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesRequest.SerializeToString,
                 response_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesResponse.FromString,
                 _registered_method=True)
+        self.ExportCustomer = channel.unary_unary(
+                '/tact.features.v1.FeatureService/ExportCustomer',
+                request_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerResponse.FromString,
+                _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/tact.features.v1.FeatureService/EraseCustomer',
+                request_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
 
 
 class FeatureServiceServicer:
@@ -83,9 +93,32 @@ class FeatureServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DescribeFeatures(self, request, context):
-        """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
+        """DescribeFeatures lists every feature of the playbook with its definition hash, by name, and tells what
+        state they are computed from.
 
         Codes: UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportCustomer(self, request, context):
+        """ExportCustomer returns all that happened under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseCustomer(self, request, context):
+        """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +141,16 @@ def add_FeatureServiceServicer_to_server(servicer, server):
                     servicer.DescribeFeatures,
                     request_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesRequest.FromString,
                     response_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesResponse.SerializeToString,
+            ),
+            'ExportCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportCustomer,
+                    request_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerRequest.FromString,
+                    response_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerResponse.SerializeToString,
+            ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -192,6 +235,60 @@ class FeatureService:
             '/tact.features.v1.FeatureService/DescribeFeatures',
             tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesRequest.SerializeToString,
             tact_dot_features_dot_v1_dot_feature__service__pb2.DescribeFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.features.v1.FeatureService/ExportCustomer',
+            tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerRequest.SerializeToString,
+            tact_dot_features_dot_v1_dot_feature__service__pb2.ExportCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.features.v1.FeatureService/EraseCustomer',
+            tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerRequest.SerializeToString,
+            tact_dot_features_dot_v1_dot_feature__service__pb2.EraseCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

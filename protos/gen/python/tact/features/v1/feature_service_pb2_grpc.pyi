@@ -52,9 +52,24 @@ class FeatureServiceStub:
     REQUEST_INVALID (unknown action, bad time).
     """
     DescribeFeatures: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.DescribeFeaturesRequest, _feature_service_pb2.DescribeFeaturesResponse]
-    """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
+    """DescribeFeatures lists every feature of the playbook with its definition hash, by name, and tells what
+    state they are computed from.
 
     Codes: UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ExportCustomer: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.ExportCustomerRequest, _feature_service_pb2.ExportCustomerResponse]
+    """ExportCustomer returns all that happened under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.EraseCustomerRequest, _feature_service_pb2.EraseCustomerResponse]
+    """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
     """
 
 @_typing.type_check_only
@@ -81,9 +96,24 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     REQUEST_INVALID (unknown action, bad time).
     """
     DescribeFeatures: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.DescribeFeaturesRequest, _feature_service_pb2.DescribeFeaturesResponse]  # type: ignore[assignment]
-    """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
+    """DescribeFeatures lists every feature of the playbook with its definition hash, by name, and tells what
+    state they are computed from.
 
     Codes: UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ExportCustomer: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.ExportCustomerRequest, _feature_service_pb2.ExportCustomerResponse]  # type: ignore[assignment]
+    """ExportCustomer returns all that happened under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.EraseCustomerRequest, _feature_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
+    """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
     """
 
 class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -125,9 +155,36 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feature_service_pb2.DescribeFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feature_service_pb2.DescribeFeaturesResponse, _abc.Awaitable[_feature_service_pb2.DescribeFeaturesResponse]]:
-        """DescribeFeatures lists every feature of the playbook with its definition hash, by name.
+        """DescribeFeatures lists every feature of the playbook with its definition hash, by name, and tells what
+        state they are computed from.
 
         Codes: UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportCustomer(
+        self,
+        request: _feature_service_pb2.ExportCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.ExportCustomerResponse, _abc.Awaitable[_feature_service_pb2.ExportCustomerResponse]]:
+        """ExportCustomer returns all that happened under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _feature_service_pb2.EraseCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_feature_service_pb2.EraseCustomerResponse, _abc.Awaitable[_feature_service_pb2.EraseCustomerResponse]]:
+        """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
         """
 
 def add_FeatureServiceServicer_to_server(servicer: FeatureServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -313,6 +313,7 @@ class DecisionRecord(_message.Message):
     FEATURE_FINGERPRINT_FIELD_NUMBER: _builtins.int
     LEDGER_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    FEATURE_SEQUENCE_FIELD_NUMBER: _builtins.int
     caller: _builtins.str
     """caller that asked, `anonymous` where unauthenticated."""
     schema_fingerprint: _builtins.str
@@ -330,7 +331,11 @@ class DecisionRecord(_message.Message):
     feature_fingerprint: _builtins.str
     """feature_fingerprint identifies the layout of `feature_vector` and `feature_row`."""
     digest: _builtins.bytes
-    """digest is the SHA-256 of all bytes of the record before this field, which is its last one."""
+    """digest is the SHA-256 of all bytes of the record before this field, which is written last."""
+    feature_sequence: _builtins.int
+    """feature_sequence is the feature service's sequence that the features that were read reflect; 0 where
+    none were read.
+    """
     @_builtins.property
     def request(self) -> _decision_service_pb2.DecideRequest:
         """request as received, borrowed attributes left out."""
@@ -384,10 +389,11 @@ class DecisionRecord(_message.Message):
         feature_fingerprint: _builtins.str = ...,
         ledger: Global___LedgerRecord | None = ...,
         digest: _builtins.bytes = ...,
+        feature_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["feature_time", b"feature_time", "ledger", b"ledger", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "control_arm_share", b"control_arm_share", "customer_vector", b"customer_vector", "digest", b"digest", "feature_ages", b"feature_ages", "feature_fingerprint", b"feature_fingerprint", "feature_time", b"feature_time", "feature_vector", b"feature_vector", "ledger", b"ledger", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "control_arm_share", b"control_arm_share", "customer_vector", b"customer_vector", "digest", b"digest", "feature_ages", b"feature_ages", "feature_fingerprint", b"feature_fingerprint", "feature_sequence", b"feature_sequence", "feature_time", b"feature_time", "feature_vector", b"feature_vector", "ledger", b"ledger", "profile", b"profile", "record_time", b"record_time", "request", b"request", "response", b"response", "schema_fingerprint", b"schema_fingerprint", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

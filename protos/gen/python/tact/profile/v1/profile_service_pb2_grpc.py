@@ -75,6 +75,16 @@ class ProfileServiceStub:
                 request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.SerializeToString,
                 response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.FromString,
                 _registered_method=True)
+        self.ExportCustomer = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/ExportCustomer',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerResponse.FromString,
+                _registered_method=True)
+        self.EraseCustomer = channel.unary_unary(
+                '/tact.profile.v1.ProfileService/EraseCustomer',
+                request_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerRequest.SerializeToString,
+                response_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerResponse.FromString,
+                _registered_method=True)
 
 
 class ProfileServiceServicer:
@@ -178,6 +188,28 @@ class ProfileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportCustomer(self, request, context):
+        """ExportCustomer returns all that is on file under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseCustomer(self, request, context):
+        """EraseCustomer removes all that is on file under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID, also where an id has members that are not named), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProfileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -220,6 +252,16 @@ def add_ProfileServiceServicer_to_server(servicer, server):
                     servicer.ListLinks,
                     request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.FromString,
                     response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.SerializeToString,
+            ),
+            'ExportCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportCustomer,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerResponse.SerializeToString,
+            ),
+            'EraseCustomer': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseCustomer,
+                    request_deserializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerRequest.FromString,
+                    response_serializer=tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -439,6 +481,60 @@ class ProfileService:
             '/tact.profile.v1.ProfileService/ListLinks',
             tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksRequest.SerializeToString,
             tact_dot_profile_dot_v1_dot_profile__service__pb2.ListLinksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/ExportCustomer',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.ExportCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseCustomer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tact.profile.v1.ProfileService/EraseCustomer',
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerRequest.SerializeToString,
+            tact_dot_profile_dot_v1_dot_profile__service__pb2.EraseCustomerResponse.FromString,
             options,
             channel_credentials,
             insecure,

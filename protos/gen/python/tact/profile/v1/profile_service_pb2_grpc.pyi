@@ -98,6 +98,20 @@ class ProfileServiceStub:
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
     """
+    ExportCustomer: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ExportCustomerRequest, _profile_service_pb2.ExportCustomerResponse]
+    """ExportCustomer returns all that is on file under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.EraseCustomerRequest, _profile_service_pb2.EraseCustomerResponse]
+    """EraseCustomer removes all that is on file under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID, also where an id has members that are not named), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
+    """
 
 @_typing.type_check_only
 class ProfileServiceAsyncStub(ProfileServiceStub):
@@ -168,6 +182,20 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     any who ever was a member of it had a part in, in order.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    ExportCustomer: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ExportCustomerRequest, _profile_service_pb2.ExportCustomerResponse]  # type: ignore[assignment]
+    """ExportCustomer returns all that is on file under ids of a customer, page by page, as rows that an archive
+    holds. An unknown customer has none.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+    """
+    EraseCustomer: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.EraseCustomerRequest, _profile_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
+    """EraseCustomer removes all that is on file under ids of a customer, in one step, and remembers only that it
+    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+    later is a new customer's.
+
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID, also where an id has members that are not named), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+    (OVERLOADED). After an error nothing is known to be erased: ask again.
     """
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -284,6 +312,32 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         any who ever was a member of it had a part in, in order.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def ExportCustomer(
+        self,
+        request: _profile_service_pb2.ExportCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.ExportCustomerResponse, _abc.Awaitable[_profile_service_pb2.ExportCustomerResponse]]:
+        """ExportCustomer returns all that is on file under ids of a customer, page by page, as rows that an archive
+        holds. An unknown customer has none.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
+        """
+
+    @_abc_1.abstractmethod
+    def EraseCustomer(
+        self,
+        request: _profile_service_pb2.EraseCustomerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_profile_service_pb2.EraseCustomerResponse, _abc.Awaitable[_profile_service_pb2.EraseCustomerResponse]]:
+        """EraseCustomer removes all that is on file under ids of a customer, in one step, and remembers only that it
+        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
+        later is a new customer's.
+
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID, also where an id has members that are not named), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
+        (OVERLOADED). After an error nothing is known to be erased: ask again.
         """
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
