@@ -36,20 +36,20 @@ async def erase(connection: Connection, tables: Sequence[Table], owners: Sequenc
 
 
 async def restore(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
-    """Put rows back, in the caller's transaction; return how many were new.
+    """Put rows back, in the caller's transaction; return how many changed the table.
 
     Raises:
         RowDiffers: another row stands in the place of one; the caller undoes what was done.
     """
     if not rows:
         return 0
-    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(
-        sql.Identifier(table.name), _names(table.columns), _marks(len(table.columns))
+    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) {}").format(
+        sql.Identifier(table.name), _names(table.columns), _marks(len(table.columns)), _instead(table)
     )
     async with connection.cursor() as cursor:
         await cursor.executemany(insert, rows)
         new = cursor.rowcount
-    if new < len(rows):
+    if new < len(rows) and not table.greatest:
         await _compare(connection, table, rows)
     if table.identity:
         await connection.execute(
@@ -78,6 +78,20 @@ async def _compare(connection: Connection, table: Table, rows: Sequence[Row]) ->
     for row in rows:
         if await (await connection.execute(same, row)).fetchone() is None:
             raise RowDiffers(table, row)
+
+
+def _instead(table: Table) -> sql.Composable:
+    if not table.greatest:
+        return sql.SQL("ON CONFLICT DO NOTHING")
+    taken = (sql.Identifier(name) for name in table.columns if name not in table.key)
+    column = sql.Identifier(table.greatest)
+    return sql.SQL("ON CONFLICT ({}) DO UPDATE SET {} WHERE excluded.{} > {}.{}").format(
+        _names(table.key),
+        sql.SQL(", ").join(sql.SQL("{} = excluded.{}").format(name, name) for name in taken),
+        column,
+        sql.Identifier(table.name),
+        column,
+    )
 
 
 def _owned(table: Table, owners: Sequence[str] | None) -> tuple[sql.Composed, tuple[object, ...]]:

@@ -38,21 +38,31 @@ def erase(connection: sqlite3.Connection, tables: Sequence[Table], owners: Seque
 
 
 def restore(connection: sqlite3.Connection, table: Table, rows: Iterable[Row]) -> int:
-    """Put rows back, in the caller's transaction; return how many were new.
+    """Put rows back, in the caller's transaction; return how many changed the table.
 
     Raises:
         RowDiffers: another row stands in the place of one; the caller undoes what was done.
     """
     marks = ", ".join("?" * len(table.columns))
-    insert = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608
+    insert = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({marks}) {_instead(table)}"  # noqa: S608
     same = f"SELECT 1 FROM {table.name} WHERE {' AND '.join(f'{c} IS ?' for c in table.columns)}"  # noqa: S608
     new = 0
     for row in rows:
         if connection.execute(insert, row).rowcount:
             new += 1
-        elif connection.execute(same, row).fetchone() is None:
+        elif not table.greatest and connection.execute(same, row).fetchone() is None:
             raise RowDiffers(table, row)
     return new
+
+
+def _instead(table: Table) -> str:
+    if not (column := table.greatest):
+        return "ON CONFLICT DO NOTHING"
+    taken = ", ".join(f"{name} = excluded.{name}" for name in table.columns if name not in table.key)
+    return (
+        f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {taken} "
+        f"WHERE excluded.{column} > {table.name}.{column}"
+    )
 
 
 def _owned(table: Table, owners: Sequence[str] | None) -> tuple[str, tuple[object, ...]]:

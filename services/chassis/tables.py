@@ -36,7 +36,8 @@ class Table:
     """A table: ``key`` are the columns that order it and tell its rows apart.
 
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
-    ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers.
+    ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
+    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Table:
     owners: tuple[str, ...] = ()
     binary: frozenset[str] = frozenset()
     identity: str = ""
+    greatest: str = ""
 
     def key_of(self, row: Row) -> Key:
         """Return what tells a row from others."""
