@@ -4,8 +4,8 @@ CREATE TABLE erased_decisions (
     erase_time BIGINT NOT NULL
 );
 
--- Who was erased, as the SHA-256 of the customer's id. Services that share a database share it.
-CREATE TABLE IF NOT EXISTS erasures (
+-- Who was erased, as the SHA-256 of the customer's id.
+CREATE TABLE erasures (
     customer_hash TEXT COLLATE "C" PRIMARY KEY,
     erase_time BIGINT NOT NULL
 );
