@@ -404,7 +404,7 @@ def test_while_another_holds_the_sequence_callers_wait_and_too_many_are_refused(
     async def main():
         async with postgresql_store(url, queue_limit=2) as (store, _):
             with administrator(url) as other:
-                other.execute("BEGIN; SELECT newest FROM counter FOR UPDATE")
+                other.execute("BEGIN; SELECT newest FROM features.counter FOR UPDATE")
                 first = asyncio.create_task(store.append([event("a")]))
                 await asyncio.sleep(0.1)
                 waiting = [asyncio.create_task(store.append([event(each)])) for each in "bc"]

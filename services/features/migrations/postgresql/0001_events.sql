@@ -1,5 +1,8 @@
 -- The same tables as in SQLite. Times are microseconds since 1970. What callers name is compared and
 -- sorted byte by byte, as everywhere else.
+-- Names of its own, beside other services in one database.
+CREATE SCHEMA features;
+
 CREATE TABLE events (
     sequence BIGINT PRIMARY KEY,
     event_id TEXT COLLATE "C" NOT NULL UNIQUE,
