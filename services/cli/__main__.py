@@ -26,6 +26,7 @@ SUBCOMMANDS: Final = {
     "arms": ("services.cli.arms", "measure what each layer of deciding is worth, by control arms"),
     "promises": ("services.cli.promises", "measure how response-time promises are kept"),
     "events": ("services.cli.events", "import events from CSV and Parquet files"),
+    "data": ("services.cli.data", "export all that the services keep, and import it elsewhere"),
     "dataset": ("services.cli.job", "build a dataset from the event log"),
     "train": ("services.cli.job", "train a model and register it"),
     "evaluate": ("services.cli.job", "evaluate a registered model on a dataset"),
