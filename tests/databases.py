@@ -37,8 +37,11 @@ def shared_postgresql():
 
 def emptied(url):
     """Drop all that a database holds; returns its URL."""
+    own = "SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema)'"
     with administrator(url) as server:
-        server.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        for (schema,) in server.execute(own).fetchall():
+            server.execute(f"DROP SCHEMA {schema} CASCADE")
+        server.execute("CREATE SCHEMA public")
     return url
 
 

@@ -23,6 +23,11 @@ class Editions(Generic[T]):
         """Return the versions held, the current one first."""
         return tuple(reversed(self._held))
 
+    @property
+    def held(self) -> tuple[T, ...]:
+        """Return what is held, the current one first."""
+        return tuple(reversed(self._held.values()))
+
     def get(self, version: str) -> T | None:
         """Return an edition, None where it is not held."""
         return self._held.get(version)

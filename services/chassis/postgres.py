@@ -66,15 +66,16 @@ class Postgres:
         """Reach a database, and bring what it holds under the name ``schema`` up to date.
 
         ``migrations`` are SQL scripts in order, without transactions of their own; the database
-        remembers how many of them it has seen, and each is applied once, whole or not at all. At most
-        ``connections`` are open; ``queue_limit`` callers may wait for one. On the way out what was
-        begun is done first.
+        remembers how many of them it has seen, and each is applied once, whole or not at all. Tables lie
+        in the schema of that name where a migration makes it, apart from those of others in the same
+        database. At most ``connections`` are open; ``queue_limit`` callers may wait for one. On the way
+        out what was begun is done first.
 
         Raises:
             StoreUnavailable: the database is out of reach, or newer than ``migrations``.
         """
         name = store_name(url)
-        pool = Pool(name, partial(connect, url), most=connections, most_waiting=queue_limit)
+        pool = Pool(name, partial(connect, url, schema), most=connections, most_waiting=queue_limit)
         postgres = cls(name, pool)
         try:
             await postgres._migrate(schema, migrations)

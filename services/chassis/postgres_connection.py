@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
@@ -28,7 +28,10 @@ _DEFAULTS: Final = {
     "fallback_application_name": "tact",
 }
 # Of a client that vanished, the server would otherwise keep locks and statements for hours.
-_SESSION: Final = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 10000"
+_SESSION: Final = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 10000; "
+_NAMES: Final = sql.SQL(
+    "SELECT set_config('search_path', quote_ident({}) || ', ' || current_setting('search_path'), {})"
+)
 _SESSION_SECONDS: Final = 3.0
 _LATE: Final = "no answer in time: it is out of reach or slow, or another transaction holds a lock"
 # What such errors say may quote values: data, constraints.
@@ -44,8 +47,10 @@ def store_name(url: str) -> str:
     return f"PostgreSQL {_parameters(url).get('dbname') or ''}".rstrip()
 
 
-async def connect(url: str) -> Connection:
+async def connect(url: str, schema: str) -> Connection:
     """Make a connection on which every statement is its own transaction, unless one is begun.
+
+    What a statement names is looked for in ``schema`` first, if the database has it.
 
     Raises:
         StoreUnavailable: there is none to be had.
@@ -54,13 +59,21 @@ async def connect(url: str) -> Connection:
     try:
         connection = await AsyncConnection.connect(make_conninfo("", **parameters), autocommit=True)
         with cutting(connection, asyncio.get_running_loop().time() + _SESSION_SECONDS):
-            await connection.execute(_SESSION)
+            await connection.execute(sql.SQL(_SESSION) + naming(schema))
     except psycopg.Error as error:
         raise unavailable(name, error) from None
     if (encoding := connection.info.parameter_status("server_encoding")) != "UTF8":
         end(connection)
         raise StoreUnavailable(f"{name}: its encoding is {encoding}, not UTF8")
     return connection
+
+
+def naming(schema: str, *, is_local: bool = False) -> sql.Composed:
+    """Return the statement from which on names are looked for in ``schema`` first, if there is one.
+
+    With ``is_local`` that ends with the transaction.
+    """
+    return _NAMES.format(sql.Literal(schema), sql.Literal(is_local))
 
 
 @contextmanager

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-from services.chassis.postgres_connection import Connection, cutting
+from services.chassis.postgres_connection import Connection, cutting, naming
 from services.chassis.stores import StoreUnavailable
 
 _SECONDS: Final = 5.0
 _BEGIN: Final = """
     BEGIN ISOLATION LEVEL READ COMMITTED;
     SET LOCAL statement_timeout = 0;
-    SET LOCAL lock_timeout = 0
+    SET LOCAL lock_timeout = 0;
+    SET LOCAL search_path TO DEFAULT
 """
+# Of all services, as what several of them have seen is in one table.
+_LOCK: Final = crc32(b"tact migrations")
 _TABLE: Final = """
     CREATE TABLE IF NOT EXISTS tact_migrations (
         schema TEXT COLLATE "C" PRIMARY KEY,
@@ -41,10 +44,11 @@ async def migrate(connection: Connection, name: str, schema: str, migrations: Se
                 "a newer version wrote it"
             )
         await connection.execute(_BEGIN)
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (crc32(f"tact {schema}".encode()),))
+        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         await connection.execute(_TABLE)
         # Another process may have been faster while this one waited for the lock.
         if await _seen(connection, schema) == seen:
+            await connection.execute(naming(schema, is_local=True))
             await connection.execute(migrations[seen])
             await connection.execute(_RECORD, (schema, seen + 1))
         await connection.execute("COMMIT")

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 from tact.features.v1 import feature_service_pb2
 
 from services.chassis.following import following
+from services.chassis.postgres import Postgres
 from services.chassis.rpc import Service
 from services.chassis.settings import InvalidSettings
 from services.chassis.sqlite import Database, StoreUnavailable
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.store import Store
 from services.features import ports
-from services.features.adapters.history_cache import HistoryCache
-from services.features.adapters.sqlite_events import MIGRATIONS, SqliteEvents
+from services.features.adapters import postgres_events, sqlite_events
+from services.features.adapters.postgres_events import PostgresEvents
+from services.features.adapters.process_state import ProcessState
+from services.features.adapters.sqlite_events import SqliteEvents
 from services.features.adapters.store_lock import exclusive
 from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
@@ -45,19 +49,14 @@ async def open_service(
 
     Raises:
         StoreUnavailable: the store cannot be opened, or another process serves it.
-        InvalidSettings: NATS is set and its client is not installed.
+        InvalidSettings: NATS or Redis is set and its client is not installed.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(exclusive(settings.file))
-        migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
-        database = await stack.enter_async_context(
-            Database.open(settings.file, migrations, queue_limit=settings.write_queue)
-        )
         registry = CollectorRegistry()
         metrics = FeatureMetrics(registry)
-        metrics.watch_queue(lambda: database.queue_depth)
-        store = SqliteEvents(database, HistoryCache(settings.cached_events, metrics))
-        handlers = FeatureHandlers(store, playbook, now, metrics)
+        store, is_writable = await stack.enter_async_context(_opened(settings, metrics))
+        state = await stack.enter_async_context(_holding(settings, store, metrics))
+        handlers = FeatureHandlers(store, state, playbook, now, metrics, settings.state_events)
         await stack.enter_async_context(
             following(
                 "features",
@@ -84,8 +83,56 @@ async def open_service(
             servicer=FeatureServicer(handlers),
             registry=registry,
             warm_up=warm_up,
-            ready=lambda: database.is_writable,
+            ready=is_writable,
         )
+
+
+@asynccontextmanager
+async def _opened(
+    settings: FeatureSettings, metrics: FeatureMetrics
+) -> AsyncIterator[tuple[ports.EventStore, Callable[[], bool]]]:
+    """Open the store that the settings name, and tell whether it can be written."""
+    if settings.store_url:
+        async with Postgres.open(
+            settings.store_url,
+            _scripts(postgres_events.MIGRATIONS),
+            schema="features",
+            connections=settings.store_connections,
+            queue_limit=settings.write_queue,
+        ) as postgres:
+            store = PostgresEvents(postgres)
+            metrics.watch_queue(lambda: store.queue_depth)
+            yield store, lambda: postgres.is_writable
+    else:
+        with exclusive(settings.file):
+            async with Database.open(
+                settings.file, _scripts(sqlite_events.MIGRATIONS), queue_limit=settings.write_queue
+            ) as database:
+                metrics.watch_queue(lambda: database.queue_depth)
+                yield SqliteEvents(database), lambda: database.is_writable
+
+
+@asynccontextmanager
+async def _holding(
+    settings: FeatureSettings, store: ports.EventStore, metrics: FeatureMetrics
+) -> AsyncIterator[ports.StateStore]:
+    """Hold state where the settings say."""
+    if not (url := settings.state.get_secret_value()):
+        yield ProcessState(settings.held_events, metrics)
+        return
+    try:
+        from services.features.adapters.redis_state import RedisState
+    except ModuleNotFoundError:
+        raise InvalidSettings(
+            "TACT_FEATURES_STATE is set, but redis is not installed: pip install 'tact-nba[redis]'"
+        ) from None
+    prefix = f"{settings.state_prefix}{await store.store_id()}:"
+    async with RedisState.open(url, prefix, settings.state_seconds, metrics) as state:
+        yield state
+
+
+def _scripts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("*.sql"))]
 
 
 def _streaming(

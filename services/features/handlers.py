@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from services.chassis.editions import Editions
+from services.chassis.tables import InvalidRow, Page
 from services.engine import moments
-from services.engine.features.feature_set import FeatureSet, Vector
+from services.engine.features.feature_set import FeatureSet, Vector, farther
 from services.engine.features.history import History
 from services.engine.playbook.playbook import Playbook
 from services.engine.violations import (
@@ -23,13 +24,17 @@ from services.engine.violations import (
 )
 from services.features.domain.events import Event, IncomingEvent, check
 from services.features.domain.placement import Placed, Placement
+from services.features.domain.states import Reach
+from services.features.histories import Asked, Histories
 from services.features.metrics import FeatureMetrics
-from services.features.ports import EventStore
+from services.features.ports import Described, EventStore, StateStore
 
 # Checking so many events takes a few milliseconds; then other calls have their turn.
 _EVENTS_IN_A_ROW: Final = 100
 _MOST_SUGGESTIONS: Final = 10
+_CUSTOMERS_AT_ONCE: Final = 100
 MOST_MEMBERS: Final = 1_000
+MOST_EVENTS_HELD: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +80,25 @@ class Edition(NamedTuple):
 
 
 class FeatureHandlers:
-    """Handles every call of the feature service; ``now`` returns UTC microseconds since 1970."""
+    """Handles every call of the feature service; ``now`` returns UTC microseconds since 1970.
+
+    ``most_events`` of one customer are held as state.
+    """
 
     def __init__(
-        self, store: EventStore, playbook: Playbook, now: Callable[[], int], metrics: FeatureMetrics
+        self,
+        store: EventStore,
+        state: StateStore,
+        playbook: Playbook,
+        now: Callable[[], int],
+        metrics: FeatureMetrics,
+        most_events: int = MOST_EVENTS_HELD,
     ) -> None:
         self._editions = Editions(playbook.version, Edition(playbook, FeatureSet(playbook)))
         self._store = store
+        self._state = state
+        self._histories = Histories(store, state, most_events, metrics)
+        self.most_events = most_events
         self._now = now
         self._metrics = metrics
         metrics.playbook.show(playbook.head.name, playbook.version)
@@ -131,13 +148,48 @@ class FeatureHandlers:
         edition = self._edition(playbook_version, min_sequence)
         if min_sequence and (newest := await self._store.newest()) < min_sequence:
             raise SequenceNotReached(min_sequence, newest)
-        now = self._now()
+        now, reach = self._now(), self._reach()
         answers: list[Vectors | Invalid] = []
-        for key in keys:
-            if answers:
-                await asyncio.sleep(0)
-            answers.append(await self._vectors(edition, key, now))
+        for start in range(0, len(keys), _CUSTOMERS_AT_ONCE):
+            checked = [_asked(edition, key, now) for key in keys[start : start + _CUSTOMERS_AT_ONCE]]
+            valid = [asked for asked in checked if isinstance(asked, Asked)]
+            snapshots = iter(await self._histories.read(valid, reach))
+            for key, asked in zip(keys[start:], checked, strict=False):
+                if answers:
+                    await asyncio.sleep(0)
+                if isinstance(asked, Invalid):
+                    answers.append(asked)
+                    continue
+                history, sequence = next(snapshots)
+                answers.append(_compute(edition.features, history, asked.as_of, key.action_ids, sequence))
         return answers, edition.features.served_fingerprint
+
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return a page of what happened under ids of a customer.
+
+        Raises:
+            InvalidRequest: an id is none, there are too many, or the token is none of an export.
+        """
+        _check_ids(customer_ids)
+        try:
+            return await self._store.export(customer_ids, page_token)
+        except InvalidRow as error:
+            raise InvalidRequest(Violation("page_token", str(error))) from None
+
+    async def erase(self, customer_ids: Sequence[str]) -> Mapping[str, int]:
+        """Remove what happened under ids of a customer; return how many rows there were by table.
+
+        Raises:
+            InvalidRequest: an id is none, or there are too many.
+        """
+        _check_ids(customer_ids)
+        erased = await self._store.erase(customer_ids, self._now())
+        await self._state.forget(customer_ids, erased.sequence)
+        return erased.rows
+
+    async def describe(self) -> Described:
+        """Tell what state is held."""
+        return await self._state.describe()
 
     async def newest(self) -> int:
         """Return the store's newest sequence."""
@@ -148,26 +200,13 @@ class FeatureHandlers:
         _warm(self.current, self._now())
         self._metrics.sequence.set(await self._store.newest())
 
-    async def _vectors(self, edition: Edition, key: Key, now: int) -> Vectors | Invalid:
-        violations: list[Violation] = []
-        check_text("customer_id", key.customer_id, violations, least=1, most=LONGEST_ID)
-        if check_count("member_ids", len(key.member_ids), MOST_MEMBERS, violations):
-            for index, member_id in enumerate(key.member_ids):
-                check_text(f"member_ids[{index}]", member_id, violations, least=1, most=LONGEST_ID)
-        as_of = now
-        try:
-            as_of = now if key.as_of_time is None else moments.as_of(key.as_of_time)
-        except ValueError as error:
-            violations.append(Violation("as_of_time", str(error)))
-        for index, action_id in enumerate(key.action_ids):
-            if action_id not in (known := edition.playbook.actions):
-                # Looking for the nearest name is slow, so only the first violations get it.
-                near = known if len(violations) < _MOST_SUGGESTIONS else ()
-                violations.append(Violation(f"action_ids[{index}]", unknown(action_id, near)))
-        if violations:
-            return Invalid(tuple(violations))
-        snapshot = await self._store.snapshot(*{key.customer_id, *key.member_ids})
-        return _compute(edition.features, snapshot.history, as_of, key.action_ids, snapshot.sequence)
+    def _reach(self) -> Reach:
+        """Return how far back the features of all versions that are held look."""
+        found: dict[str, int | None] = {}
+        for edition in self._editions.held:
+            for event_type, back in edition.features.reach.items():
+                found[event_type] = farther(back, found.get(event_type, 0))
+        return found
 
     def _edition(self, playbook_version: str, min_sequence: int) -> Edition:
         violations = []
@@ -190,6 +229,40 @@ class FeatureHandlers:
                 counts["invalid" if isinstance(answer, Invalid) else "reused"] += 1
         for result, count in counts.items():
             self._metrics.events.labels(result).inc(count)
+
+
+def _asked(edition: Edition, key: Key, now: int) -> Asked | Invalid:
+    violations: list[Violation] = []
+    check_text("customer_id", key.customer_id, violations, least=1, most=LONGEST_ID)
+    _check_texts("member_ids", key.member_ids, violations)
+    as_of = now
+    try:
+        as_of = now if key.as_of_time is None else moments.as_of(key.as_of_time)
+    except ValueError as error:
+        violations.append(Violation("as_of_time", str(error)))
+    for index, action_id in enumerate(key.action_ids):
+        if action_id not in (known := edition.playbook.actions):
+            # Looking for the nearest name is slow, so only the first violations get it.
+            near = known if len(violations) < _MOST_SUGGESTIONS else ()
+            violations.append(Violation(f"action_ids[{index}]", unknown(action_id, near)))
+    if violations:
+        return Invalid(tuple(violations))
+    return Asked(tuple({key.customer_id, *key.member_ids}), as_of)
+
+
+def _check_ids(customer_ids: Sequence[str]) -> None:
+    violations: list[Violation] = []
+    if not customer_ids:
+        violations.append(Violation("customer_ids", "must not be empty"))
+    _check_texts("customer_ids", customer_ids, violations)
+    if violations:
+        raise InvalidRequest(*violations)
+
+
+def _check_texts(field: str, ids: Sequence[str], violations: list[Violation]) -> None:
+    if check_count(field, len(ids), MOST_MEMBERS, violations):
+        for index, each in enumerate(ids):
+            check_text(f"{field}[{index}]", each, violations, least=1, most=LONGEST_ID)
 
 
 def _proven(playbook: Playbook, now: int) -> Edition:

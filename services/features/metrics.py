@@ -23,16 +23,26 @@ class FeatureMetrics:
         )
         self.histories = Counter(
             "tact_features_histories",
-            "Histories needed, by where they were found: cache or store.",
+            "Histories needed: found in the state, grown by what was added since, or loaded from the store.",
             ["source"],
             registry=registry,
         )
         self.sequence = Gauge("tact_features_sequence", "The store's newest sequence.", registry=registry)
-        self.cached_customers = Gauge(
-            "tact_features_cached_customers", "Customers whose history is cached.", registry=registry
+        self.overflows = Counter(
+            "tact_features_state_overflows",
+            "Histories that were loaded and not held, since they have too many events.",
+            registry=registry,
         )
-        self.cached_events = Gauge(
-            "tact_features_cached_events", "Events of all the cached histories.", registry=registry
+        self.state_errors = Counter(
+            "tact_features_state_errors", "Calls to the state store that failed.", registry=registry
+        )
+        self.held_customers = Gauge(
+            "tact_features_held_customers", "Customers whose state this process holds.", registry=registry
+        )
+        self.held_events = Gauge(
+            "tact_features_held_events",
+            "Events of all the states that this process holds.",
+            registry=registry,
         )
         self._waiting = Gauge(
             "tact_features_waiting_writes", "Writes that wait for the store.", registry=registry
@@ -41,7 +51,7 @@ class FeatureMetrics:
         self.stream = StreamMetrics(registry)
         for result in ("stored", "duplicate", "reused", "invalid"):
             self.events.labels(result)
-        for source in ("cache", "store"):
+        for source in ("state", "grown", "store"):
             self.histories.labels(source)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from tact.archive.v1 import archive_pb2
 from tact.errors.v1 import errors_pb2
 from tact.features.v1 import feature_service_pb2 as pb
 
@@ -86,6 +87,7 @@ class FeatureServicer:
         """List the features of the playbook by name, which is the order of the vectors."""
         with _faults():
             newest = await self._handlers.newest()
+            state = await self._handlers.describe()
         playbook, features = self._handlers.current
         return pb.DescribeFeaturesResponse(
             features=[
@@ -104,6 +106,33 @@ class FeatureServicer:
             playbook_version=playbook.version,
             schema_fingerprint=features.served_fingerprint,
             sequence=newest,
+            state=pb.FeatureState(
+                kind=state.kind,
+                customers=state.customers,
+                bytes_per_customer=state.bytes_per_customer,
+                sampled_customers=state.sampled,
+                most_events=self._handlers.most_events,
+                unavailable=state.unavailable,
+            ),
+        )
+
+    async def ExportCustomer(
+        self, request: pb.ExportCustomerRequest, call: Call
+    ) -> pb.ExportCustomerResponse:
+        """Return a page of what happened to a customer."""
+        with _faults():
+            page = await self._handlers.export(request.customer_ids, request.page_token)
+        return pb.ExportCustomerResponse(
+            rows=[archive_pb2.ArchivedRow(table=table, row=row) for table, row in page.rows],
+            next_page_token=page.next_token,
+        )
+
+    async def EraseCustomer(self, request: pb.EraseCustomerRequest, call: Call) -> pb.EraseCustomerResponse:
+        """Remove what happened to a customer."""
+        with _faults():
+            erased = await self._handlers.erase(request.customer_ids)
+        return pb.EraseCustomerResponse(
+            erased=[archive_pb2.ErasedRows(table=table, rows=rows) for table, rows in erased.items()]
         )
 
 

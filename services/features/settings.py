@@ -25,8 +25,12 @@ class FeatureSettings(StoreSettings):
 
     port: int = Field(7402, ge=0, le=65535)
     metrics_port: int = Field(9402, ge=0, le=65535)
-    cached_events: int = Field(250_000, ge=0)
     write_queue: int = Field(1_000, ge=1)
+    state: SecretStr = SecretStr("")
+    state_prefix: str = Field("tact:", max_length=64)
+    state_seconds: int = Field(604_800, ge=1)
+    state_events: int = Field(10_000, ge=0)
+    held_events: int = Field(250_000, ge=0)
     nats_url: SecretStr = SecretStr("")
     nats_stream: Word = "TACT_EVENTS"
     nats_subject: Subject = "tact.events"
@@ -35,6 +39,16 @@ class FeatureSettings(StoreSettings):
     nats_dead_subject: Address = "tact.events-dead"
     nats_batch: int = Field(500, ge=1, le=10_000)
     nats_ack_wait_seconds: float = Field(30.0, ge=1)
+
+    @field_validator("state")
+    @classmethod
+    def _check_state(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError(
+                "must be empty, for the memory of the process, or begin with redis:// or rediss://"
+            )
+        return value
 
     @field_validator("nats_url")
     @classmethod

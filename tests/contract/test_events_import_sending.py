@@ -30,7 +30,7 @@ from services.cli.events.times import Times
 from services.cli.events.translation import Translator
 from services.cli.failure import Failure
 from services.engine.playbook.loader import load
-from services.features.fakes import InMemoryEvents
+from services.features.fakes import InMemoryEvents, NoState
 from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
 from services.features.ports import StoreOverloaded, StoreUnavailable
@@ -56,7 +56,7 @@ def rows(count):
 async def failing(playbook, failure):
     """Yield a stub of a service whose store fails, and that store."""
     registry, store = CollectorRegistry(), InMemoryEvents()
-    handlers = FeatureHandlers(store, load(playbook), lambda: NOW, FeatureMetrics(registry))
+    handlers = FeatureHandlers(store, NoState(), load(playbook), lambda: NOW, FeatureMetrics(registry))
     service = Service(
         name="features", descriptor=FEATURES, servicer=FeatureServicer(handlers), registry=registry
     )

@@ -21,7 +21,7 @@ from services.chassis.server import Listener, serving
 from services.engine.features.feature_set import FeatureSet
 from services.engine.playbook.loader import load, shipped
 from services.features.app import open_service
-from services.features.fakes import InMemoryEvents
+from services.features.fakes import InMemoryEvents, NoState
 from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
 from services.features.ports import StoreOverloaded, StoreUnavailable
@@ -308,7 +308,7 @@ def test_a_failing_store_is_named(connect, failing, code, reason):
     async def main():
         registry = CollectorRegistry()
         store = InMemoryEvents()
-        handlers = FeatureHandlers(store, PLAYBOOK, lambda: NOW, FeatureMetrics(registry))
+        handlers = FeatureHandlers(store, NoState(), PLAYBOOK, lambda: NOW, FeatureMetrics(registry))
         servicer = FeatureServicer(handlers)
         service = Service(name="features", descriptor=FEATURES, servicer=servicer, registry=registry)
         async with connect(service) as stub:

@@ -21,7 +21,7 @@ from services.chassis.inprocess import InProcessStub
 from services.engine.playbook.loader import load
 from services.features.adapters.nats_events import EventConsumer, consuming
 from services.features.app import addresses_of, open_service
-from services.features.fakes import InMemoryEvents
+from services.features.fakes import InMemoryEvents, NoState
 from services.features.handlers import FeatureHandlers
 from services.features.metrics import FeatureMetrics
 from services.features.ports import StoreOverloaded, StoreUnavailable
@@ -62,7 +62,7 @@ class Consumed:
     def __init__(self, bench, playbook):
         self.store, self.registry = InMemoryEvents(), CollectorRegistry()
         metrics = FeatureMetrics(self.registry)
-        self._handlers = FeatureHandlers(self.store, load(playbook), lambda: NOW, metrics)
+        self._handlers = FeatureHandlers(self.store, NoState(), load(playbook), lambda: NOW, metrics)
         self.stumbles_at = None
         addresses = addresses_of(FeatureSettings(**bench.settings))
         self.consumer = EventConsumer(addresses, self._ingest, self._now, metrics.stream)

@@ -253,6 +253,23 @@ def test_services_share_a_database(url):
     run(main)
 
 
+def test_services_that_start_at_once_on_an_empty_database_keep_their_tables_apart(url):
+    def tables(name):
+        return [
+            f"CREATE SCHEMA {name}; CREATE TABLE item (name TEXT); SELECT pg_sleep(0.05)",
+            "INSERT INTO item SELECT current_schema()",
+        ]
+
+    async def main():
+        async def one(name):
+            async with Postgres.open(url, tables(name), schema=name) as postgres:
+                return await postgres.read(asking("SELECT name FROM item"))
+
+        return await asyncio.gather(*map(one, ["one", "two", "three"] * 3))
+
+    assert run(main) == [[(name,)] for name in ["one", "two", "three"] * 3]
+
+
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
 def test_a_database_that_cannot_hold_every_text_is_refused(encoding):
     with databases.postgresql(f"ENCODING '{encoding}' LOCALE 'C'") as url:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -36,6 +37,8 @@ from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.values import Value
 from services.engine.playbook.variables import LOCAL_TIME
 
+_MICROSECOND: Final = timedelta(microseconds=1)
+
 Vector = NDArray[np.float64]
 _Plan = tuple[Mapping[str, kinds.EventDefinition], Mapping[str, Formula]]
 
@@ -64,6 +67,7 @@ class FeatureSet:
     them included, in the order of their vectors, by name, so that playbooks of one version have one
     layout however their files are ordered;
     ``served_fingerprint`` identifies that layout, ``version`` all the features of the playbook.
+    ``reach`` tells how far back they look at the events of each type, in microseconds, None for ever.
     """
 
     def __init__(self, playbook: Playbook) -> None:
@@ -82,6 +86,7 @@ class FeatureSet:
             for action_id, action in playbook.actions.items()
         }
         self._action_values = {action_id: self._of_action(action_id) for action_id in playbook.actions}
+        self.reach = _reach(playbook.features.values())
         self.version = fingerprint(self.layout(names))
         self.served_fingerprint = fingerprint(self.layout((*self.customer_names, *self.candidate_names)))
 
@@ -186,6 +191,21 @@ class FeatureSet:
             for name, d in self._playbook.features.items()
             if isinstance(d, kind)
         }
+
+
+def _reach(definitions: Iterable[kinds.AnyFeature]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for definition in definitions:
+        if isinstance(definition, kinds.EventDefinition):
+            back = None if definition.window is None else definition.window // _MICROSECOND
+            for event_type in definition.event_types:
+                found[event_type] = farther(back, found.get(event_type, 0))
+    return found
+
+
+def farther(one: int | None, other: int | None) -> int | None:
+    """Return which of two looks farther back; None looks back for ever."""
+    return None if one is None or other is None else builtins.max(one, other)
 
 
 def _rests_on(definition: kinds.EventDefinition, history: History) -> list[Series]:

@@ -12,7 +12,7 @@ from services.engine.playbook.loader import load, shipped
 from services.engine.violations import Invalid, InvalidRequest
 from services.features.domain.events import IncomingEvent
 from services.features.domain.placement import Placed, Reused
-from services.features.fakes import InMemoryEvents
+from services.features.fakes import InMemoryEvents, NoState
 from services.features.handlers import (
     Edition,
     FeatureHandlers,
@@ -38,7 +38,7 @@ def registry():
 
 @pytest.fixture
 def handlers(playbook, registry):
-    return FeatureHandlers(InMemoryEvents(), playbook, lambda: NOW, FeatureMetrics(registry))
+    return FeatureHandlers(InMemoryEvents(), NoState(), playbook, lambda: NOW, FeatureMetrics(registry))
 
 
 def purchase(event_id, *, seconds_ago=60, customer_id="c1", **attributes):
@@ -203,7 +203,9 @@ def order(event_id):
 
 
 def test_the_last_three_versions_are_answered_each_in_its_own_layout(versions, registry):
-    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+    handlers = FeatureHandlers(
+        InMemoryEvents(), NoState(), versions[0], lambda: NOW, FeatureMetrics(registry)
+    )
 
     async def main():
         await handlers.ingest([order("a")])
@@ -231,7 +233,9 @@ def test_events_are_checked_by_one_playbook_throughout_a_call(versions, tmp_path
         ("events", "events", "order", "attributes", "shop", ...),
         ("features", "features", "shops", ...),
     )
-    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+    handlers = FeatureHandlers(
+        InMemoryEvents(), NoState(), versions[0], lambda: NOW, FeatureMetrics(registry)
+    )
 
     async def main():
         def swapping():
@@ -248,7 +252,9 @@ def test_events_are_checked_by_one_playbook_throughout_a_call(versions, tmp_path
 
 
 def test_a_read_works_by_one_playbook_throughout(versions, registry):
-    handlers = FeatureHandlers(InMemoryEvents(), versions[0], lambda: NOW, FeatureMetrics(registry))
+    handlers = FeatureHandlers(
+        InMemoryEvents(), NoState(), versions[0], lambda: NOW, FeatureMetrics(registry)
+    )
 
     async def main():
         reading = asyncio.create_task(handlers.vectors([key()] * 200, versions[0].version, 0))

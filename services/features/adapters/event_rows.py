@@ -1,0 +1,40 @@
+"""Rows of events, the same in every kind of store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from services.engine.features.history import StoredEvent
+from services.features.domain.events import Event
+
+
+def parsed(rows: Sequence[tuple[str, str, int, str]]) -> list[StoredEvent]:
+    """Return events of rows of id, type, time and attributes.
+
+    Raises:
+        ValueError: attributes are not what was stored.
+    """
+    attributes = json.loads(f"[{','.join(text for *_, text in rows)}]")
+    return [
+        StoredEvent(event_id=event_id, type=event_type, event_time=event_time, attributes=named)
+        for (event_id, event_type, event_time, _), named in zip(rows, attributes, strict=True)
+    ]
+
+
+def known_events(rows: Iterable[Sequence[Any]]) -> dict[str, tuple[int, Event]]:
+    """Return stored events with their sequences by id, of rows of all columns, the id first."""
+    return {
+        event_id: (
+            sequence,
+            Event(
+                event_id=event_id,
+                customer_id=customer_id,
+                type=event_type,
+                event_time=event_time,
+                attributes=attributes,
+            ),
+        )
+        for event_id, sequence, customer_id, event_type, event_time, attributes in rows
+    }

@@ -1,0 +1,26 @@
+"""The tables of events, the same in every kind of store."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.chassis.tables import Table
+
+TABLES: Final = (
+    Table(
+        name="events",
+        columns=("sequence", "event_id", "customer_id", "type", "event_time", "attributes"),
+        key=("sequence",),
+        owners=("customer_id",),
+    ),
+    Table(name="counter", columns=("one", "newest"), key=("one",), greatest="newest"),
+    Table(name="changes", columns=("customer_hash", "sequence"), key=("customer_hash",), greatest="sequence"),
+    Table(
+        name="erasures",
+        columns=("customer_hash", "erase_time"),
+        key=("customer_hash",),
+        greatest="erase_time",
+    ),
+)
+EVERYBODY: Final = ""
+"""The hash under which a change of all customers stands."""

@@ -1,0 +1,69 @@
+"""What is held of a customer id beside the store, as far as features can need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from services.engine.features.history import History, StoredEvent
+
+ALWAYS: Final = -(2**63)
+"""The floor under all times."""
+_NEVER: Final = 2**63 - 1
+
+Reach = Mapping[str, int | None]
+"""How far back features look at the events of each type, in microseconds; None for ever."""
+Floors = Mapping[str, int]
+"""The earliest event time that is held, in microseconds since 1970, by type; other types are not held."""
+
+
+class Version(NamedTuple):
+    """What a store holds of a customer id: the sequence of its newest event, 0 where it has none.
+
+    ``change`` is that of the newest act that was no new event: an erasure or an import. A greater version
+    is a later one.
+    """
+
+    change: int
+    sequence: int
+
+
+def floors(reach: Reach, as_of: int) -> dict[str, int]:
+    """Return the earliest event of each type that features as of a time can need."""
+    return {kind: ALWAYS if back is None else as_of - back for kind, back in reach.items()}
+
+
+def is_above(floors: Floors, kind: str, event_time: int) -> bool:
+    """Tell whether an event is one of those that are held."""
+    return event_time >= floors.get(kind, _NEVER)
+
+
+class State:
+    """The events of a customer id at a version, all those above the floors and no others."""
+
+    __slots__ = ("_history", "events", "floors", "version")
+
+    def __init__(self, version: Version, floors: Floors, events: Sequence[StoredEvent]) -> None:
+        self.version = version
+        self.floors = floors
+        self.events = events
+        self._history: History | None = None
+
+    @property
+    def history(self) -> History:
+        """The events by type; made once."""
+        if self._history is None:
+            self._history = History(self.events)
+        return self._history
+
+    def suits(self, floors: Floors) -> bool:
+        """Tell whether all events above other floors are held."""
+        return all(self.floors.get(kind, _NEVER) <= floor for kind, floor in floors.items())
+
+    def grown(self, version: Version, events: Iterable[StoredEvent]) -> State:
+        """Return the state at a later version, which added ``events``."""
+        return State(version, self.floors, [*self.events, *events])
+
+    def trimmed(self, floors: Floors) -> State:
+        """Return the same, held above higher floors only."""
+        return State(self.version, floors, [e for e in self.events if is_above(floors, e.type, e.event_time)])
