@@ -19,69 +19,41 @@ from training.data.stores import events_in, profiles_in
 
 TABLES = {
     "features": ("events",),
-    "profile": ("customers", "identities", "attributes", "consents", "pointers", "links"),
+    "profile": ("customers", "identities", "attributes", "pointers"),
 }
 MIGRATIONS = {
-    name: sorted((Path(module.__file__).parent / "migrations").glob("*.sql"))
+    name: Path(module.__file__).parent / "migrations"
     for name, module in (("features", services.features), ("profile", services.profile))
 }
-POSTGRESQL = {
-    "features": """
-        CREATE TABLE events (
-            sequence BIGINT PRIMARY KEY,
-            event_id TEXT COLLATE "C" NOT NULL UNIQUE,
-            customer_id TEXT COLLATE "C" NOT NULL,
-            type TEXT COLLATE "C" NOT NULL,
-            event_time BIGINT NOT NULL,
-            attributes TEXT NOT NULL
-        );
-        CREATE INDEX events_by_customer ON events (customer_id, sequence);
-    """,
-    "profile": """
-        CREATE TABLE customers (customer_id TEXT COLLATE "C" PRIMARY KEY);
-        CREATE TABLE identities (
-            kind TEXT COLLATE "C" NOT NULL,
-            value TEXT COLLATE "C" NOT NULL,
-            customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
-            PRIMARY KEY (kind, value)
-        );
-        CREATE TABLE attributes (
-            customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
-            name TEXT COLLATE "C" NOT NULL,
-            record_time BIGINT NOT NULL,
-            value TEXT NOT NULL,
-            source TEXT NOT NULL,
-            PRIMARY KEY (customer_id, name, record_time)
-        );
-        CREATE TABLE consents (
-            sequence BIGINT PRIMARY KEY,
-            receipt_id TEXT COLLATE "C" NOT NULL UNIQUE,
-            customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
-            purpose TEXT NOT NULL,
-            channel TEXT NOT NULL,
-            state TEXT NOT NULL,
-            record_time BIGINT NOT NULL,
-            stated_time BIGINT,
-            expire_time BIGINT,
-            source TEXT NOT NULL
-        );
-        CREATE TABLE pointers (
-            member_id TEXT COLLATE "C" PRIMARY KEY REFERENCES customers,
-            customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers
-        );
-        CREATE TABLE links (
-            sequence BIGINT PRIMARY KEY,
-            link_id TEXT COLLATE "C" NOT NULL UNIQUE,
-            said_customer_id TEXT NOT NULL,
-            said_member_id TEXT NOT NULL,
-            is_unlink BIGINT NOT NULL,
-            source TEXT NOT NULL,
-            record_time BIGINT NOT NULL,
-            customer_id TEXT COLLATE "C" NOT NULL,
-            member_id TEXT COLLATE "C" NOT NULL
-        );
-    """,
-}
+# As the profile service makes them where it is set to PostgreSQL.
+PROFILE = """
+    CREATE SCHEMA profile;
+    CREATE TABLE customers (customer_id TEXT COLLATE "C" PRIMARY KEY);
+    CREATE TABLE identities (
+        kind TEXT COLLATE "C" NOT NULL,
+        value TEXT COLLATE "C" NOT NULL,
+        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
+        PRIMARY KEY (kind, value)
+    );
+    CREATE TABLE attributes (
+        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
+        name TEXT COLLATE "C" NOT NULL,
+        record_time BIGINT NOT NULL,
+        value TEXT COLLATE "C" NOT NULL,
+        source TEXT COLLATE "C" NOT NULL,
+        PRIMARY KEY (customer_id, name, record_time)
+    );
+    CREATE TABLE pointers (
+        member_id TEXT COLLATE "C" PRIMARY KEY REFERENCES customers,
+        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers
+    );
+"""
+
+
+def scripts(service):
+    """Return the statements that make a service's tables in PostgreSQL."""
+    found = [path.read_text() for path in sorted((MIGRATIONS[service] / "postgresql").glob("*.sql"))]
+    return found or [PROFILE]
 
 
 class Past:
@@ -134,7 +106,7 @@ def sqlite(folder):
             for service, file in files.items()
         }
         for service, connection in connections.items():
-            for path in MIGRATIONS[service]:
+            for path in sorted(MIGRATIONS[service].glob("*.sql")):
                 connection.executescript(path.read_text())
         yield Past(
             files["features"],
@@ -143,38 +115,37 @@ def sqlite(folder):
         )
 
 
-def _in_postgresql(schemas):
-    @contextlib.contextmanager
-    def opened(folder):
-        url = databases.emptied(databases.shared_postgresql())
-        with databases.administrator(url) as server:
-            server.execute("DROP SCHEMA IF EXISTS features, profile CASCADE")
-            for service, tables in POSTGRESQL.items():
-                server.execute(f"CREATE SCHEMA {service}; SET search_path TO {service}" if schemas else "")
-                server.execute(tables)
+@contextlib.contextmanager
+def postgresql(folder):
+    """Make a database, with a schema for each service."""
+    url = databases.emptied(databases.shared_postgresql())
+    with databases.administrator(url) as server:
+        prepare(server)
 
-            def write(service, statement, parameters):
-                server.execute(f"SET search_path TO {service if schemas else 'public'}")
-                server.execute(statement.replace("?", "%s"), parameters)
+        def write(service, statement, parameters):
+            server.execute(f"SET search_path TO {service}, public")
+            server.execute(statement.replace("?", "%s"), parameters)
 
-            yield Past(url, url, write)
-
-    return opened
+        yield Past(url, url, write)
 
 
-postgresql = _in_postgresql(schemas=False)
-postgresql_schemas = _in_postgresql(schemas=True)
+def prepare(server):
+    """Make all tables in an empty database."""
+    for service in TABLES:
+        server.execute(f"SET search_path TO {service}, public")
+        for script in scripts(service):
+            server.execute(script)
 
-every_past = pytest.mark.parametrize(
-    "opened", [sqlite, postgresql, postgresql_schemas], ids=["sqlite", "postgresql", "postgresql-schemas"]
-)
+
+every_past = pytest.mark.parametrize("opened", [sqlite, postgresql])
 
 
 def copy(home, url):
     """Copy whatever the services left in files under a home into an empty database."""
     with databases.administrator(url) as server:
+        prepare(server)
         for service, names in TABLES.items():
-            server.execute(POSTGRESQL[service])
+            server.execute(f"SET search_path TO {service}, public")
             with contextlib.closing(sqlite3.connect(home / f"{service}.sqlite")) as file:
                 for name in names:
                     columns = [column[1] for column in file.execute(f"PRAGMA table_info({name})")]
