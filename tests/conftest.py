@@ -1,4 +1,4 @@
-"""What all suites share: property tests that no busy machine can fail, and runs in which nothing is skipped."""
+"""What all suites share: property tests that no busy machine can fail, and runs that may skip nothing."""
 
 import pytest
 from hypothesis import HealthCheck, settings
