@@ -25,6 +25,7 @@ from services.gateway.adapters.replica import ProtoReplica
 from services.gateway.adapters.sealing import seal_of
 from services.gateway.claims import ClaimHandler
 from services.gateway.contributions import Contributions
+from services.gateway.customers import CustomerHandler
 from services.gateway.domain.knowledge import Cause, Model, Profile, Unavailable
 from services.gateway.domain.last_good import LastGood
 from services.gateway.domain.making import Edition
@@ -310,7 +311,8 @@ class Shop:
         claims = ClaimHandler(
             current=lambda: self.editions.current, delivery_of=delivery_of, observe=self.claims.append
         )
-        self.servicer = DecisionServicer(self.editions, claims, explain, replay, outcomes)
+        customers = CustomerHandler(log=self.log, now=now, forget=self.last_good.forget)
+        self.servicer = DecisionServicer(self.editions, claims, explain, replay, outcomes, customers)
 
     def decide(self, **fields):
         """Answer one request."""
@@ -334,6 +336,12 @@ class Shop:
         """Answer one batch of outcomes."""
         batch = pb.RecordOutcomesRequest(outcomes=outcomes)
         return list(asyncio.run(self.servicer.RecordOutcomes(batch, Call())).results)
+
+    def erase(self, *customer_ids):
+        """Erase what is on record of a customer; return how many rows there were, by table."""
+        asked = pb.EraseCustomerRequest(customer_ids=customer_ids)
+        answer = asyncio.run(self.servicer.EraseCustomer(asked, Call()))
+        return {one.table: one.rows for one in answer.erased if one.rows}
 
     def logged(self, answer, live=True):
         """Return what the log holds of an answer."""

@@ -37,7 +37,7 @@ async def migrate(connection: Connection, name: str, schema: str, migrations: Se
     Raises:
         StoreUnavailable: the database has seen more migrations than there are.
     """
-    while (seen := await _version(connection, schema)) != len(migrations):
+    while (seen := await schema_version(connection, schema)) != len(migrations):
         if seen > len(migrations):
             raise StoreUnavailable(
                 f"{name} has version {seen} of the schema {schema}, this program knows {len(migrations)}: "
@@ -54,7 +54,8 @@ async def migrate(connection: Connection, name: str, schema: str, migrations: Se
         await connection.execute("COMMIT")
 
 
-async def _version(connection: Connection, schema: str) -> int:
+async def schema_version(connection: Connection, schema: str) -> int:
+    """Return how many migrations a database has seen of a schema; only outside of a transaction."""
     with cutting(connection, asyncio.get_running_loop().time() + _SECONDS):
         # Only outside of a transaction, which keeps to what it found for as long as it finds nothing.
         known = await connection.execute("SELECT to_regclass('tact_migrations') IS NOT NULL")

@@ -168,7 +168,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
     Raises:
         StoreUnavailable: the file has seen more migrations than there are.
     """
-    while (seen := _version(connection)) != len(migrations):
+    while (seen := schema_version(connection)) != len(migrations):
         if seen > len(migrations):
             raise StoreUnavailable(
                 f"{path.name} has schema version {seen}, this program knows {len(migrations)}: "
@@ -177,7 +177,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have been faster while this one waited for the lock.
-            if _version(connection) == seen:
+            if schema_version(connection) == seen:
                 for statement in _statements(migrations[seen]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {seen + 1}")
@@ -188,7 +188,8 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[str
             raise
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def schema_version(connection: sqlite3.Connection) -> int:
+    """Return how many migrations a file has seen."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.adapters.stubs import StubFeatures, StubProfiles, StubScorer
 from services.gateway.claims import ClaimHandler
 from services.gateway.contributions import Contributions
+from services.gateway.customers import CustomerHandler
 from services.gateway.domain.knowledge import Unavailable
 from services.gateway.domain.last_good import LastGood
 from services.gateway.explanations import ExplainHandler
@@ -201,6 +202,13 @@ async def open_service(
             observe=metrics.outcome,
             observe_unclaimed=metrics.unclaimed,
         )
+
+        def forget(customer_ids: Collection[str]) -> None:
+            for version in editions.versions:
+                if (held := editions.get(version)) is not None:
+                    held.resolver.last_good.forget(customer_ids)
+
+        customers = CustomerHandler(log=log, now=now, forget=forget)
         await stack.enter_async_context(
             following(
                 "gateway",
@@ -219,7 +227,7 @@ async def open_service(
         yield Service(
             name="gateway",
             descriptor=decision_service_pb2.DESCRIPTOR.services_by_name["DecisionService"],
-            servicer=DecisionServicer(editions, claims, explain, replay, outcomes),
+            servicer=DecisionServicer(editions, claims, explain, replay, outcomes, customers),
             registry=registry,
             warm_up=warm_up,
             ready=lambda: database.is_writable,

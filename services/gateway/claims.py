@@ -15,6 +15,7 @@ from services.engine.policy import consent
 from services.engine.policy.contact import horizon
 from services.engine.violations import LONGEST_ID, InvalidRequest, check_text
 from services.engine.violations import Violation as Found
+from services.gateway.archive import erased
 from services.gateway.domain import claiming
 from services.gateway.domain.claiming import Delivery
 from services.gateway.domain.knowledge import Profile
@@ -22,7 +23,7 @@ from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.request import check
 from services.gateway.domain.situation import assess
 from services.gateway.handlers import DecideHandler
-from services.gateway.ports import LeaseOver, LedgerMoved, LogFull, NotLogged
+from services.gateway.ports import DecisionErased, LeaseOver, LedgerMoved, LogFull, NotLogged
 from services.gateway.resolver import Known, Remaining
 
 
@@ -71,6 +72,8 @@ class ClaimHandler:
         except LogFull:
             reason = errors_pb2.ERROR_REASON_OVERLOADED
             raise Fault(FaultKind.OVERLOADED, reason, "the ledger's queue is full") from None
+        except DecisionErased:
+            raise erased() from None
         except NotLogged as error:
             reason = errors_pb2.ERROR_REASON_STORE_UNAVAILABLE
             raise Fault(FaultKind.UNAVAILABLE, reason, str(error)) from None

@@ -9,13 +9,19 @@ from datetime import datetime
 
 import numpy as np
 
+from services.chassis.tables import Key, Page, Row, Table, exported, tombstone
+from services.engine.instants import microseconds
 from services.engine.policy.contact import Contact, Ledger, Response
+from services.gateway.adapters.ledger_rows import contact_row, offers_text
+from services.gateway.adapters.log_rows import outcome_row
+from services.gateway.adapters.tables import TABLES
 from services.gateway.domain.knowledge import Cause, Features, Model, Profile, Scores, Unavailable, Vector
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import Answered, OutcomeReport, Settled, settle
 from services.gateway.domain.request import CustomerKey
 from services.gateway.ports import (
     MOST_OUTCOMES_TOLD,
+    DecisionErased,
     LedgerMoved,
     LogEntry,
     LogFull,
@@ -146,12 +152,17 @@ class InMemoryLog:
     standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
     model: Model | None = None
+    told: dict[str, datetime] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    erasures: dict[str, datetime] = field(default_factory=dict)
 
     async def find(self, decision_id: str, live: bool) -> Logged | None:
         """Return a decision on record."""
         self._fail()
         entry = self.entries.get((live, decision_id))
         if entry is None:
+            if decision_id in self.erased:
+                raise DecisionErased
             return None
         return Logged(fingerprint=entry.fingerprint, record_time=entry.record_time, record=entry.record)
 
@@ -218,7 +229,8 @@ class InMemoryLog:
         """Write the first verdict on a claim, or return the one that stands."""
         self._push_back()
         ensure_valid(valid_until)
-        before = self.standings[decision_id, rank]
+        if (before := self.standings.get((decision_id, rank))) is None:
+            raise DecisionErased
         if before.claim is not None:
             return before.claim
         self._advance(versions)
@@ -237,8 +249,9 @@ class InMemoryLog:
             for (live, decision_id), entry in self.entries.items()
             if live
         }
-        settled = settle(outcomes, self.outcomes, about)
+        settled = settle(outcomes, self.outcomes, about, self.erased)
         self.outcomes.update((report.outcome_id, report) for report in settled.fresh)
+        self.told.update((report.outcome_id, now) for report in settled.fresh)
         self.standings.update(settled.moved)
         self._move({about[report.decision_id].customer_id for report in settled.fresh})
         return settled
@@ -248,6 +261,54 @@ class InMemoryLog:
         self._fail()
         found = [report for report in self.outcomes.values() if report.decision_id == decision_id]
         return sorted(found, key=lambda one: (one.outcome_time, one.outcome_id))[:MOST_OUTCOMES_TOLD]
+
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return the rows of customers, from a token on."""
+        self._fail()
+
+        async def fetch(table: Table, after: Key | None, limit: int) -> list[Row]:
+            held = sorted((table.key_of(row), row) for row in self._rows(table, customer_ids))
+            return [row for key, row in held if after is None or key > after][:limit]
+
+        return await exported(fetch, TABLES, page_token)
+
+    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+        """Delete all that belongs to customers."""
+        self._push_back()
+        counts = {table.name: len(self._rows(table, customer_ids)) for table in TABLES}
+        gone = {key for key, entry in self.entries.items() if entry.customer_id in customer_ids}
+        self.erased |= {decision_id for _, decision_id in gone}
+        self.erasures |= dict.fromkeys(map(tombstone, customer_ids), erase_time)
+        self.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
+        self.standings = {key: one for key, one in self.standings.items() if (True, key[0]) not in gone}
+        self.outcomes = {
+            key: report for key, report in self.outcomes.items() if (True, report.decision_id) not in gone
+        }
+        self.versions = {key: version for key, version in self.versions.items() if key not in customer_ids}
+        return counts
+
+    def _rows(self, table: Table, customer_ids: Sequence[str]) -> list[Row]:
+        match table.name:
+            case "decisions" | "dry_run_decisions":
+                found = [_decision_row(entry) for entry in self.entries.values()]
+                rows = [row for live, row in found if live == (table.name == "decisions")]
+            case "outcomes":
+                rows = [
+                    (
+                        *outcome_row(report),
+                        microseconds(self.told[outcome_id]),
+                        self.entries[True, report.decision_id].customer_id,
+                    )
+                    for outcome_id, report in self.outcomes.items()
+                ]
+            case "contacts":
+                rows = [contact_row(*key, one) for key, one in self.standings.items() if one.contact]
+            case "ledgers":
+                rows = list(self.versions.items())
+            case _:
+                return []
+        owner = table.columns.index(table.owners[0])
+        return [row for row in rows if row[owner] in customer_ids]
 
     async def last_model(self) -> Model | None:
         """Return the model that was kept last."""
@@ -274,6 +335,12 @@ class InMemoryLog:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+def _decision_row(entry: LogEntry) -> tuple[bool, Row]:
+    row = [entry.decision_id, entry.customer_id, entry.fingerprint, microseconds(entry.record_time)]
+    row += [len(entry.offers), entry.record, *([offers_text(entry.offers)] if entry.live else [])]
+    return entry.live, tuple(row)
 
 
 def _order(held: tuple[datetime | None, tuple[str, int], Contact]) -> tuple[object, tuple[str, int]]:

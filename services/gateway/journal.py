@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from tact.errors.v1 import errors_pb2
 
@@ -15,7 +16,9 @@ from services.gateway.domain.decision import Decision
 from services.gateway.domain.ledger import Reading
 from services.gateway.domain.request import REPEAT_WINDOW, Checked, DecisionRequest
 from services.gateway.domain.timing import duration
-from services.gateway.ports import DecisionLog, Encoder, LogEntry, LogFull, Logged, NotLogged
+from services.gateway.ports import DecisionErased, DecisionLog, Encoder, LogEntry, LogFull, Logged, NotLogged
+
+_ERASED: Final = "request_id was answered, and the answer was erased with its customer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,8 @@ class Journal:
         ``fingerprint`` identifies the payload. Where the log cannot be read, appending will tell.
 
         Raises:
-            Fault: the id was used for another request, or more than 24 hours ago.
+            Fault: the id was used for another request, more than 24 hours ago, or for a decision that
+                was erased.
         """
         if not request.is_repeatable:
             return None
@@ -45,6 +49,8 @@ class Journal:
             standing = await self.log.find(request.decision_id, request.live)
         except NotLogged:
             return None
+        except DecisionErased:
+            raise _expired(_ERASED) from None
         return None if standing is None else self._stored(standing, fingerprint, encoder)
 
     async def reading(self, members: Sequence[str], since: datetime, checked: Checked) -> Reading:
@@ -75,9 +81,10 @@ class Journal:
         by; who is one customer may be acted on until ``valid_until``, by ``time.monotonic``.
 
         Raises:
-            Fault: the log's queue is full, or the id was used meanwhile for another request.
+            Fault: the log's queue is full, or the id was used meanwhile for another request or for one
+                that was erased.
             LedgerMoved: it reserves, and the ledger has changed since.
-            LeaseOver: it is live, and took longer than who is one customer may be acted on.
+            LeaseOver: it took longer than who is one customer may be acted on.
         """
         started = self.monotonic()
         request, record_time = decision.checked.request, self.now()
@@ -92,7 +99,7 @@ class Journal:
                     record_time=record_time,
                     offers=[chosen.offer for chosen in decision.actions] if request.live else (),
                     versions=versions,
-                    valid_until=valid_until if request.live else math.inf,
+                    valid_until=valid_until,
                     record=encoded.record,
                     without_trace=encoded.without_trace,
                 )
@@ -100,6 +107,8 @@ class Journal:
         except LogFull:
             reason = errors_pb2.ERROR_REASON_OVERLOADED
             raise Fault(FaultKind.OVERLOADED, reason, "the decision log's queue is full") from None
+        except DecisionErased:
+            raise _expired(_ERASED) from None
         except NotLogged as error:
             decision = answer.silenced(decision, str(error))
             encoded, standing = encoder.encode(decision, record_time), None
@@ -114,8 +123,10 @@ class Journal:
             raise Fault(FaultKind.ALREADY_EXISTS, reason, "request_id was used for another request")
         age = self.now() - standing.record_time
         if age > REPEAT_WINDOW:
-            reason = errors_pb2.ERROR_REASON_REQUEST_ID_EXPIRED
             hours = int(age.total_seconds() // 3600)
-            text = f"request_id was answered {hours} hours ago; a repeat is answered for 24 hours"
-            raise Fault(FaultKind.PRECONDITION, reason, text)
+            raise _expired(f"request_id was answered {hours} hours ago; a repeat is answered for 24 hours")
         return encoder.response(standing.record)
+
+
+def _expired(text: str) -> Fault:
+    return Fault(FaultKind.PRECONDITION, errors_pb2.ERROR_REASON_REQUEST_ID_EXPIRED, text)

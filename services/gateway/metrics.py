@@ -132,7 +132,7 @@ class GatewayMetrics:
         self._conflicts.inc()
 
     def outcome(self, verdict: str, kind: str) -> None:
-        """Count one outcome: accepted, duplicate, reused, unknown or invalid."""
+        """Count one outcome: accepted, duplicate, reused, unknown, erased or invalid."""
         self._outcomes.labels(verdict, kind.lower()).inc()
 
 

@@ -15,6 +15,7 @@ from services.chassis.faults import Fault, FaultKind
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.schema.head import Measure
 from services.engine.violations import LONGEST_ID, Violation, check_count, check_text, shorten, unknown
+from services.gateway.archive import erased
 from services.gateway.domain.outcomes import OutcomeReport, Verdict
 from services.gateway.domain.request import EARLIEST
 from services.gateway.ports import DecisionLog, LogFull, NotLogged
@@ -97,6 +98,8 @@ class OutcomeHandler:
         if verdict == "unknown":
             reason = errors_pb2.ERROR_REASON_DECISION_UNKNOWN
             return Fault(FaultKind.NOT_FOUND, reason, "no live decision with this id has this rank")
+        if verdict == "erased":
+            return erased()
         if verdict == "reused":
             reason = errors_pb2.ERROR_REASON_IDENTIFIER_REUSED
             return Fault(FaultKind.ALREADY_EXISTS, reason, "outcome_id was used for another outcome")

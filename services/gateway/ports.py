@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
+from services.chassis.tables import Page
 from services.engine.playbook.playbook import Playbook
 from services.gateway.domain.contributions import Contribution
 from services.gateway.domain.decision import Decision
@@ -128,6 +129,10 @@ class LedgerMoved(Exception):
     """The ledger changed since it was read; nothing was written. Read it again, and decide again."""
 
 
+class DecisionErased(Exception):
+    """The decision was on record and was erased with its customer; nothing was written."""
+
+
 class LeaseOver(Exception):
     """It took so long that who is one customer may have changed; nothing was written."""
 
@@ -140,7 +145,11 @@ class DecisionLog(Protocol):
     """
 
     async def find(self, decision_id: str, live: bool) -> Logged | None:
-        """Return a decision on record."""
+        """Return a decision on record.
+
+        Raises:
+            DecisionErased: it was, until its customer was erased.
+        """
         ...
 
     async def append(self, entry: LogEntry) -> Logged | None:
@@ -152,6 +161,7 @@ class DecisionLog(Protocol):
         Raises:
             LedgerMoved: it reserves, and a member's ledger is not of the version that it was decided by.
             LeaseOver: ``valid_until`` has passed.
+            DecisionErased: one under the same id was erased.
         """
         ...
 
@@ -182,6 +192,7 @@ class DecisionLog(Protocol):
         Raises:
             LedgerMoved: a member's ledger is not of the version in ``versions``.
             LeaseOver: ``valid_until`` has passed.
+            DecisionErased: there is no such rank any more.
         """
         ...
 
@@ -193,6 +204,21 @@ class DecisionLog(Protocol):
         """Return the outcomes of a decision by their time, then by their ids.
 
         Of more than ``MOST_OUTCOMES_TOLD`` the first.
+        """
+        ...
+
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return the rows of all tables that belong to customers, from a token on.
+
+        Raises:
+            InvalidRow: the token is none.
+        """
+        ...
+
+    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> Mapping[str, int]:
+        """Delete all that belongs to customers, durably and in one step; return how much, by table.
+
+        The ids of their decisions stay, and a hash of each customer's id.
         """
         ...
 

@@ -67,6 +67,9 @@ class Resolver:
                 return Known(profile=None, degradations=degradations)
             # Without a profile there is no consent; the rest of the decision goes on without.
             profile = Profile(customer_id=customer_id)
+        if not profile.found:
+            # Erased perhaps, and then what happened before is not to be remembered.
+            self.last_good.forget([customer_id])
         if not isinstance(features, Degradation):
             # A request for some actions only would leave the others without their features.
             is_whole = not (checked.request.action_ids or checked.request.groups)
@@ -89,7 +92,8 @@ class Resolver:
     ) -> T:
         """Write what rests on who is one customer; ``write`` is told until when that may be acted on.
 
-        Where reading and deciding took longer, it is asked again first.
+        Where reading and deciding took longer, it is asked again first. A dry run may rest on who was one,
+        but not on who was erased meanwhile.
 
         Raises:
             LeaseOver: who is one has changed, or cannot be told.
@@ -103,7 +107,8 @@ class Resolver:
                 profile = await self._profile(checked, remaining)
                 if isinstance(profile, Degradation) or known.profile is None:
                     raise
-                if _who(profile) != _who(known.profile):
+                is_same = _who(profile) == _who(known.profile)
+                if not (is_same or (profile.found and not checked.request.live)):
                     raise
                 until = started + profile.lease
 

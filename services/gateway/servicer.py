@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+from tact.archive.v1 import archive_pb2 as archive_pb
 from tact.decision.v1 import decision_service_pb2 as pb
 
 from services.chassis.editions import Editions
@@ -14,6 +15,7 @@ from services.gateway.adapters.encoding import ProtoEncoder
 from services.gateway.adapters.messages import moment, timestamp
 from services.gateway.adapters.requests import decision_request
 from services.gateway.claims import ClaimHandler
+from services.gateway.customers import CustomerHandler
 from services.gateway.domain.replay import Replay
 from services.gateway.explanations import ExplainHandler
 from services.gateway.handlers import DecideHandler
@@ -34,12 +36,14 @@ class DecisionServicer:
         explain: ExplainHandler,
         replay: ReplayHandler,
         outcomes: OutcomeHandler,
+        customers: CustomerHandler,
     ) -> None:
         self._editions = editions
         self._claims = claims
         self._explain = explain
         self._replay = replay
         self._outcomes = outcomes
+        self._customers = customers
 
     async def Decide(self, request: pb.DecideRequest, call: Call) -> Any:
         """Answer one decision, by the edition that is current when it arrives."""
@@ -90,6 +94,23 @@ class DecisionServicer:
                 else pb.RecordOutcomeResult(accepted=pb.OutcomeAccepted(duplicate=answer))
                 for answer in answers
             ]
+        )
+
+    async def ExportCustomer(
+        self, request: pb.ExportCustomerRequest, call: Call
+    ) -> pb.ExportCustomerResponse:
+        """Return a page of what is on record of a customer."""
+        page = await self._customers.export(request.customer_ids, request.page_token)
+        return pb.ExportCustomerResponse(
+            rows=[archive_pb.ArchivedRow(table=table, row=row) for table, row in page.rows],
+            next_page_token=page.next_token,
+        )
+
+    async def EraseCustomer(self, request: pb.EraseCustomerRequest, call: Call) -> pb.EraseCustomerResponse:
+        """Erase what is on record of a customer."""
+        erased = await self._customers.erase(request.customer_ids)
+        return pb.EraseCustomerResponse(
+            erased=[archive_pb.ErasedRows(table=table, rows=rows) for table, rows in erased.items()]
         )
 
 

@@ -45,8 +45,16 @@ def layout_fingerprint(features: Iterable[ModelFeature]) -> str:
     return fingerprint((feature.name, feature.definition_hash, feature.candidate) for feature in features)
 
 
+class Former(Configuration):
+    """What a folder's dataset was before: with more rows, of customers who were erased, or another one."""
+
+    dataset_id: str
+    erasure_id: str = ""
+    """The erasure that made another dataset of it; empty where it was built anew."""
+
+
 class DatasetMeta(Configuration):
-    """The content of ``dataset.json``."""
+    """The content of ``dataset.json``; ``former`` is what the folder held before, the oldest first."""
 
     format: Literal[1] = 1
     playbook_version: str
@@ -57,6 +65,7 @@ class DatasetMeta(Configuration):
     rows: int
     positives: int
     as_of_time: datetime
+    former: tuple[Former, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,15 +135,17 @@ def write_dataset(
         Refused: a column is absent, unknown or of the wrong kind, or a value cannot be.
     """
     frame = _ordered(_checked(frame, features, folder))
+    dataset_id = identify(frame, features, playbook_version, feature_set_version)
     meta = DatasetMeta(
         playbook_version=playbook_version,
         feature_set_version=feature_set_version,
         features=tuple(features),
-        dataset_id=_identify(frame, features, playbook_version, feature_set_version),
+        dataset_id=dataset_id,
         source=source,
         rows=len(frame),
         positives=int(frame["label"].sum()),
         as_of_time=as_of_time,
+        former=_former(folder, dataset_id),
     )
     folder.mkdir(parents=True, exist_ok=True)
     # Without its description a folder is no dataset, so an interrupted write is never read.
@@ -154,7 +165,7 @@ def read_dataset(folder: Path) -> Dataset:
         if not (folder / name).is_file():
             raise Refused(f"{folder} holds no dataset: {name} is missing")
     try:
-        meta = DatasetMeta.model_validate_json((folder / META_FILE).read_bytes())
+        meta = _meta(folder)
         frame = pd.read_parquet(folder / ROWS_FILE)
     except ValidationError as error:
         first = error.errors()[0]
@@ -162,7 +173,7 @@ def read_dataset(folder: Path) -> Dataset:
     except (OSError, ValueError) as error:
         raise Refused(f"{folder / ROWS_FILE} cannot be read: {error}") from None
     frame = _checked(frame, meta.features, folder)
-    found = _identify(frame, meta.features, meta.playbook_version, meta.feature_set_version)
+    found = identify(frame, meta.features, meta.playbook_version, meta.feature_set_version)
     if found != meta.dataset_id:
         raise Refused(
             f"{folder} was changed after it was written: it hashes to {found}, not {meta.dataset_id}"
@@ -170,13 +181,29 @@ def read_dataset(folder: Path) -> Dataset:
     return Dataset(frame=frame, meta=meta, folder=folder)
 
 
-def _identify(frame: pd.DataFrame, features: Sequence[ModelFeature], playbook: str, feature_set: str) -> str:
+def identify(frame: pd.DataFrame, features: Sequence[ModelFeature], playbook: str, feature_set: str) -> str:
+    """Return the identity of checked and ordered rows."""
     header: dict[str, Any] = {
         "playbook_version": playbook,
         "feature_set_version": feature_set,
         "features": [asdict(feature) for feature in features],
     }
     return content_hash(json.dumps(header, sort_keys=True), frame)
+
+
+def _meta(folder: Path) -> DatasetMeta:
+    return DatasetMeta.model_validate_json((folder / META_FILE).read_bytes())
+
+
+def _former(folder: Path, dataset_id: str) -> tuple[Former, ...]:
+    """Return what a folder held before another dataset takes its place."""
+    try:
+        before = _meta(folder)
+    except (OSError, ValidationError):
+        return ()
+    if before.dataset_id == dataset_id:
+        return before.former
+    return (*before.former, Former(dataset_id=before.dataset_id))
 
 
 def _checked(frame: pd.DataFrame, features: Sequence[ModelFeature], folder: Path) -> pd.DataFrame:

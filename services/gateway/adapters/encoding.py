@@ -98,6 +98,7 @@ class ProtoEncoder:
             record.feature_ages = _vector(features.ages.get(name, math.nan) for name in names)
             record.feature_time.CopyFrom(timestamp(features.as_of))
             record.feature_fingerprint = self._features.served_fingerprint
+            record.feature_sequence = features.sequence
         if (ledger := situation.ledger) is not None:
             record.ledger.contacts.extend(
                 contact_record(contact) for contact in ledger.contacts if contact.release_time is None

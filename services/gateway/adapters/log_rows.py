@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -34,9 +34,12 @@ def settlement(
     known: Iterable[OutcomeRow],
     answers: Sequence[Any],
     contacts: Sequence[Sequence[Any]],
+    erased: Collection[str],
     now: datetime,
 ) -> Settlement:
     """Decide on reports by the rows of the same outcomes, of the decisions named and of their contacts.
+
+    ``erased`` are the ids of those that were erased.
 
     Raises:
         StoreUnavailable: a row is not what was written to ``store``.
@@ -44,7 +47,7 @@ def settlement(
     with parsing(store):
         before = {row[0]: outcome_of(row) for row in known}
         about = answered(answers, contacts)
-    settled = settle(reports, before, about)
+    settled = settle(reports, before, about, erased)
     owners = [about[report.decision_id].customer_id for report in settled.fresh]
     return Settlement(
         settled=settled,

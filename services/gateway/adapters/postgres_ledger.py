@@ -17,7 +17,7 @@ from typing import Final
 from services.chassis.postgres import Connection
 from services.gateway.adapters.ledger_rows import ContactRow, contact_row, reading_of, standing_at
 from services.gateway.domain.ledger import Claim, Reading, Standing
-from services.gateway.ports import LedgerMoved
+from services.gateway.ports import DecisionErased, LedgerMoved
 
 # One statement sees one state of the database. What is dated before its decision happened with it.
 _READ: Final = """
@@ -38,7 +38,7 @@ _READ: Final = """
             AND (outcome_time >= %(since)s OR decisions.record_time >= %(since)s)
     )
 """
-_OWNER: Final = "SELECT customer_id FROM decisions WHERE decision_id = %s"
+_OWNERS: Final = "SELECT DISTINCT customer_id FROM decisions WHERE decision_id = ANY(%s)"
 _STANDING: Final = """
     SELECT decisions.customer_id, offers, reserve_time, expire_time, consume_time, release_time,
            claim_id, claim_time, claim_code, claim_text
@@ -50,6 +50,7 @@ _LOCK: Final = """
     INSERT INTO ledgers SELECT id, 0 FROM unnest(%s::text[]) AS id ORDER BY id COLLATE "C"
     ON CONFLICT (customer_id) DO UPDATE SET version = ledgers.version WHERE false
 """
+_DROP: Final = "DELETE FROM ledgers WHERE customer_id = ANY(%s) AND version = 0"
 _MOVE: Final = """
     INSERT INTO ledgers SELECT id, 1 FROM unnest(%s::text[]) AS id ORDER BY id COLLATE "C"
     ON CONFLICT (customer_id) DO UPDATE SET version = ledgers.version + 1
@@ -86,6 +87,17 @@ async def lock(connection: Connection, members: Iterable[str]) -> None:
     await connection.execute(_LOCK, (list(members),))
 
 
+async def drop_unused(connection: Connection, members: Iterable[str]) -> None:
+    """Delete the ledgers of members that were made for a lock only; who waits for it still does."""
+    await connection.execute(_DROP, (list(members),))
+
+
+async def owners(connection: Connection, decision_ids: Iterable[str]) -> set[str]:
+    """Return whose live decisions these are; once their ledgers are locked, nobody can erase them."""
+    found = await connection.execute(_OWNERS, (list(decision_ids),))
+    return {owner for (owner,) in await found.fetchall()}
+
+
 async def advance(connection: Connection, versions: Mapping[str, int]) -> None:
     """Lock the ledgers of members and move them on, each from its version.
 
@@ -111,11 +123,10 @@ async def claim(
     connection: Connection, decision_id: str, rank: int, claim: Claim, versions: Mapping[str, int]
 ) -> Claim:
     """Write the first verdict on a claim, or return the one that stands."""
-    owners = await (await connection.execute(_OWNER, (decision_id,))).fetchall()
-    await lock(connection, {*versions, *(owner for (owner,) in owners)})
+    await lock(connection, {*versions, *await owners(connection, [decision_id])})
     before = await standing(connection, decision_id, rank)
     if before is None:
-        raise ValueError(f"decision {decision_id} has no rank {rank}")
+        raise DecisionErased
     if before.claim is not None:
         return before.claim
     await advance(connection, versions)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
+from services.chassis import postgres_tables
 from services.chassis.postgres import (
     Connection,
     Postgres,
@@ -17,24 +18,42 @@ from services.chassis.postgres import (
     WriteQueueFull,
     parsing,
 )
+from services.chassis.tables import Key, Page, Row, Table, exported, tombstone
 from services.engine.instants import instant, microseconds
 from services.gateway.adapters import postgres_ledger
 from services.gateway.adapters.ledger_rows import offers_text, reservations
 from services.gateway.adapters.log_rows import model_of, model_text, outcome_of, settlement
+from services.gateway.adapters.tables import TABLES
 from services.gateway.domain.knowledge import Model
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import OutcomeReport, Settled
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged, ensure_valid
+from services.gateway.ports import (
+    MOST_OUTCOMES_TOLD,
+    DecisionErased,
+    LogEntry,
+    LogFull,
+    Logged,
+    NotLogged,
+    ensure_valid,
+)
 
 T = TypeVar("T")
 _INSERT: Final = {
     True: "INSERT INTO decisions VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
     False: "INSERT INTO dry_run_decisions VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
 }
+# A row of nulls stands for a decision that was erased.
 _SELECT: Final = {
-    True: "SELECT fingerprint, record_time, record FROM decisions WHERE decision_id = %s",
-    False: "SELECT fingerprint, record_time, record FROM dry_run_decisions WHERE decision_id = %s",
+    True: """
+        SELECT fingerprint, record_time, record FROM decisions WHERE decision_id = %(id)s
+        UNION ALL SELECT NULL, NULL, NULL FROM erased_decisions WHERE decision_id = %(id)s
+    """,
+    False: """
+        SELECT fingerprint, record_time, record FROM dry_run_decisions WHERE decision_id = %(id)s
+        UNION ALL SELECT NULL, NULL, NULL FROM erased_decisions WHERE decision_id = %(id)s
+    """,
 }
+_ERASED: Final = "SELECT decision_id FROM erased_decisions WHERE decision_id = ANY(%s)"
 _OUTCOME: Final = "outcome_id, decision_id, rank, kind, outcome_time, measures, instead_action_id, actor_id"
 _KNOWN_OUTCOMES: Final = f"SELECT {_OUTCOME} FROM outcomes WHERE outcome_id = ANY(%s)"  # noqa: S608
 _ANSWERED: Final = (
@@ -59,6 +78,19 @@ _OUTCOMES: Final = f"""
 """  # noqa: S608 - of column names only
 _KEEP_MODEL: Final = """
     INSERT INTO last_model VALUES (1, %s) ON CONFLICT (one) DO UPDATE SET description = excluded.description
+"""
+_REMEMBER_CUSTOMERS: Final = """
+    INSERT INTO erasures SELECT hash, %s FROM unnest(%s::text[]) AS hash ORDER BY hash COLLATE "C"
+    ON CONFLICT (customer_hash) DO UPDATE
+    SET erase_time = greatest(erasures.erase_time, excluded.erase_time)
+"""
+_REMEMBER_DECISIONS: Final = """
+    INSERT INTO erased_decisions
+    SELECT decision_id, %(moment)s FROM (
+        SELECT decision_id FROM decisions WHERE customer_id = ANY(%(ids)s)
+        UNION ALL SELECT decision_id FROM dry_run_decisions WHERE customer_id = ANY(%(ids)s)
+    ) AS erased ORDER BY decision_id
+    ON CONFLICT DO NOTHING
 """
 _TRACE_FREE_FROM: Final = 0.5
 """The share of a full queue from which records go without their optional trace."""
@@ -88,13 +120,16 @@ class PostgresLog:
             # Where another is about to write the same decision, this waits until it has or has not.
             if not (await connection.execute(_INSERT[entry.live], row)).rowcount:
                 return await self._find(connection, entry.decision_id, entry.live)
-            ensure_valid(entry.valid_until)
+            # Asked after, as the insert may have waited for an erasure to end.
+            if await _erased(connection, [entry.decision_id]):
+                raise DecisionErased
             if entry.reserves:
                 await postgres_ledger.advance(connection, entry.versions)
                 await postgres_ledger.put(
                     connection,
                     reservations(entry.decision_id, entry.customer_id, entry.offers, entry.record_time),
                 )
+            ensure_valid(entry.valid_until)
             return None
 
         return await self._write(write, "the decision log", durable=entry.reserves)
@@ -155,6 +190,31 @@ class PostgresLog:
 
         return await self._read(read, "outcomes")
 
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return the rows of customers, from a token on."""
+
+        async def read(connection: Connection) -> Page:
+            async def fetch(table: Table, after: Key | None, limit: int) -> list[Row]:
+                return await postgres_tables.page(connection, table, customer_ids, after, limit)
+
+            return await exported(fetch, TABLES, page_token)
+
+        return await self._read(read, "the decision log")
+
+    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+        """Delete all that belongs to customers."""
+        ids, moment = list(customer_ids), microseconds(erase_time)
+
+        async def write(connection: Connection) -> dict[str, int]:
+            await postgres_ledger.lock(connection, ids)
+            await postgres_ledger.drop_unused(connection, ids)
+            # First, so that what is imported meanwhile is either seen here or knows of the erasure.
+            await connection.execute(_REMEMBER_CUSTOMERS, (moment, list(map(tombstone, ids))))
+            await connection.execute(_REMEMBER_DECISIONS, {"moment": moment, "ids": ids})
+            return await postgres_tables.erase(connection, TABLES, ids)
+
+        return await self._write(write, "the decision log")
+
     async def last_model(self) -> Model | None:
         """Return the model that was kept last."""
 
@@ -178,9 +238,11 @@ class PostgresLog:
             return
 
     async def _find(self, connection: Connection, decision_id: str, live: bool) -> Logged | None:
-        row = await (await connection.execute(_SELECT[live], (decision_id,), binary=True)).fetchone()
+        row = await (await connection.execute(_SELECT[live], {"id": decision_id}, binary=True)).fetchone()
         if row is None:
             return None
+        if row[0] is None:
+            raise DecisionErased
         with parsing(self._postgres.name):
             return Logged(fingerprint=row[0], record_time=instant(row[1]), record=row[2])
 
@@ -202,14 +264,17 @@ class PostgresLog:
         self, connection: Connection, reports: Sequence[OutcomeReport], now: datetime
     ) -> Settled:
         ids, decisions = {report.outcome_id for report in reports}, {report.decision_id for report in reports}
-        # Decisions never change, so they are read before the ledgers of their customers are locked.
+        owners = await postgres_ledger.owners(connection, decisions)
+        await postgres_ledger.lock(connection, owners)
         answers = await (await connection.execute(_ANSWERED, (list(decisions),))).fetchall()
-        await postgres_ledger.lock(connection, {owner for _, owner, _, _ in answers})
+        if gone := owners - {owner for _, owner, _, _ in answers}:
+            await postgres_ledger.drop_unused(connection, gone)
+        erased = await _erased(connection, decisions)
         known = await (await connection.execute(_KNOWN_OUTCOMES, (list(ids),))).fetchall()
         contacts = await (await connection.execute(_CONTACTED, (list(decisions),))).fetchall()
         # A batch of 10,000 takes a while, in which others have their turn.
         done = await asyncio.to_thread(
-            settlement, self._postgres.name, reports, known, answers, contacts, now
+            settlement, self._postgres.name, reports, known, answers, contacts, erased, now
         )
         if done.outcomes:
             rows = await asyncio.to_thread(json.dumps, done.outcomes, ensure_ascii=False)
@@ -218,6 +283,11 @@ class PostgresLog:
             await postgres_ledger.put(connection, done.contacts)
             await postgres_ledger.move(connection, done.owners)
         return done.settled
+
+
+async def _erased(connection: Connection, decision_ids: Iterable[str]) -> frozenset[str]:
+    found = await connection.execute(_ERASED, (list(decision_ids),))
+    return frozenset(decision_id for (decision_id,) in await found.fetchall())
 
 
 class _Overtaken(Exception):

@@ -186,7 +186,8 @@ def _features(
     names = edition.feature_set.customer_names
     return Features(
         as_of=record.feature_time.ToDatetime(UTC),
-        sequence=record.response.as_of_sequence,
+        # Older records tell it in the answer alone.
+        sequence=record.feature_sequence or record.response.as_of_sequence,
         customer=_named(names, record.feature_vector),
         ages=_named(names, record.feature_ages),
         candidates=rows,

@@ -57,6 +57,9 @@ class ProtoReplica(ProtoRecollection):
         """Return the record that a decision would have, with an explanation only if this one has one."""
         encoder = ProtoEncoder(self._record.request, self._record.caller, *edition)
         record = encoder.begun(decision, response_of(decision), self._record.record_time)
+        if not self._record.feature_sequence:
+            # Of before it was written.
+            record.ClearField("feature_sequence")
         for number, candidate in enumerate(encoder.candidates(decision), start=1):
             record.candidates.append(candidate)
             if number % _CANDIDATES_IN_A_ROW == 0:

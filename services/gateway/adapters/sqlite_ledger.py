@@ -9,7 +9,7 @@ from typing import Final
 
 from services.gateway.adapters.ledger_rows import ContactRow, contact_row, reading_of, standing_at
 from services.gateway.domain.ledger import Claim, Reading, Standing
-from services.gateway.ports import LedgerMoved
+from services.gateway.ports import DecisionErased, LedgerMoved
 
 _VERSIONS: Final = (
     "SELECT customer_id, version FROM ledgers WHERE customer_id IN (SELECT value FROM json_each(?))"
@@ -91,7 +91,7 @@ def claim(
     """Write the first verdict on a claim, or return the one that stands."""
     before = standing(connection, decision_id, rank)
     if before is None:
-        raise ValueError(f"decision {decision_id} has no rank {rank}")
+        raise DecisionErased
     if before.claim is not None:
         return before.claim
     advance(connection, versions)

@@ -10,24 +10,48 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from services.chassis import sqlite_tables
 from services.chassis.sqlite import Database, StoreUnavailable, Write, WriteQueueFull, parsing
+from services.chassis.tables import Key, Page, Row, Table, exported, tombstone
 from services.engine.instants import instant, microseconds
 from services.gateway.adapters import sqlite_ledger
 from services.gateway.adapters.ledger_rows import offers_text, reservations
 from services.gateway.adapters.log_rows import model_of, model_text, outcome_of, settlement
+from services.gateway.adapters.tables import TABLES
 from services.gateway.domain.knowledge import Model
 from services.gateway.domain.ledger import Claim, Reading, Standing
 from services.gateway.domain.outcomes import OutcomeReport, Settled
-from services.gateway.ports import MOST_OUTCOMES_TOLD, LogEntry, LogFull, Logged, NotLogged, ensure_valid
+from services.gateway.ports import (
+    MOST_OUTCOMES_TOLD,
+    DecisionErased,
+    LogEntry,
+    LogFull,
+    Logged,
+    NotLogged,
+    ensure_valid,
+)
 
 T = TypeVar("T")
 _INSERT: Final = {
-    True: "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    False: "INSERT INTO dry_run_decisions VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    True: """
+        INSERT INTO decisions SELECT ?1, ?, ?, ?, ?, ?, ?
+        WHERE NOT EXISTS (SELECT 1 FROM erased_decisions WHERE decision_id = ?1) ON CONFLICT DO NOTHING
+    """,
+    False: """
+        INSERT INTO dry_run_decisions SELECT ?1, ?, ?, ?, ?, ?
+        WHERE NOT EXISTS (SELECT 1 FROM erased_decisions WHERE decision_id = ?1) ON CONFLICT DO NOTHING
+    """,
 }
+# A row of nulls stands for a decision that was erased.
 _SELECT: Final = {
-    True: "SELECT fingerprint, record_time, record FROM decisions WHERE decision_id = ?",
-    False: "SELECT fingerprint, record_time, record FROM dry_run_decisions WHERE decision_id = ?",
+    True: """
+        SELECT fingerprint, record_time, record FROM decisions WHERE decision_id = ?1
+        UNION ALL SELECT NULL, NULL, NULL FROM erased_decisions WHERE decision_id = ?1
+    """,
+    False: """
+        SELECT fingerprint, record_time, record FROM dry_run_decisions WHERE decision_id = ?1
+        UNION ALL SELECT NULL, NULL, NULL FROM erased_decisions WHERE decision_id = ?1
+    """,
 }
 # A batch goes in and comes out as one JSON value: with a step for each outcome the writer thread would
 # have to win the interpreter's lock back from the event loop once an outcome.
@@ -45,6 +69,10 @@ _CONTACTED: Final = """
         release_time, claim_id, claim_time, claim_code, claim_text))
     FROM contacts WHERE decision_id IN (SELECT value FROM json_each(?))
 """
+_ERASED: Final = """
+    SELECT json_group_array(decision_id)
+    FROM erased_decisions WHERE decision_id IN (SELECT value FROM json_each(?))
+"""
 _OUTCOME: Final = "outcome_id, decision_id, rank, kind, outcome_time, measures, instead_action_id, actor_id"
 _INSERT_OUTCOMES: Final = f"""
     INSERT INTO outcomes ({_OUTCOME}, record_time, customer_id)
@@ -55,6 +83,18 @@ _OUTCOMES: Final = f"""
 """  # noqa: S608 - of column names only
 _KEEP_MODEL: Final = """
     INSERT INTO last_model VALUES (1, ?) ON CONFLICT DO UPDATE SET description = excluded.description
+"""
+_REMEMBER_CUSTOMERS: Final = """
+    INSERT INTO erasures SELECT value, ?2 FROM json_each(?1) WHERE true
+    ON CONFLICT DO UPDATE SET erase_time = max(erase_time, excluded.erase_time)
+"""
+_REMEMBER_DECISIONS: Final = """
+    INSERT INTO erased_decisions
+    SELECT decision_id, ?2 FROM (
+        SELECT decision_id, customer_id FROM decisions
+        UNION ALL SELECT decision_id, customer_id FROM dry_run_decisions
+    ) WHERE customer_id IN (SELECT value FROM json_each(?1))
+    ON CONFLICT DO NOTHING
 """
 _TRACE_FREE_FROM: Final = 0.5
 """The share of a full queue from which records go without their optional trace."""
@@ -81,13 +121,13 @@ class SqliteLog:
             row += [len(entry.offers), record, *([offers_text(entry.offers)] if entry.live else [])]
             if not connection.execute(_INSERT[entry.live], row).rowcount:
                 return self._find(connection, entry.decision_id, entry.live)
-            ensure_valid(entry.valid_until)
             if entry.reserves:
                 sqlite_ledger.advance(connection, entry.versions)
                 sqlite_ledger.put(
                     connection,
                     reservations(entry.decision_id, entry.customer_id, entry.offers, entry.record_time),
                 )
+            ensure_valid(entry.valid_until)
             return None
 
         return await self._write(write, "the decision log", durable=entry.reserves)
@@ -113,8 +153,9 @@ class SqliteLog:
         """Write the first verdict on a claim, or return the one that stands."""
 
         def write(connection: sqlite3.Connection) -> Claim:
+            written = sqlite_ledger.claim(connection, decision_id, rank, claim, versions)
             ensure_valid(valid_until)
-            return sqlite_ledger.claim(connection, decision_id, rank, claim, versions)
+            return written
 
         return await self._write(write, "the contact ledger")
 
@@ -127,6 +168,26 @@ class SqliteLog:
         with _reading("outcomes"), parsing(self._database.path):
             rows = self._database.read.execute(_OUTCOMES, (decision_id, MOST_OUTCOMES_TOLD)).fetchall()
             return [outcome_of(row) for row in rows]
+
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return the rows of customers, from a token on."""
+
+        async def fetch(table: Table, after: Key | None, limit: int) -> list[Row]:
+            return sqlite_tables.page(self._database.read, table, customer_ids, after, limit)
+
+        with _reading("the decision log"):
+            return await exported(fetch, TABLES, page_token)
+
+    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+        """Delete all that belongs to customers."""
+        hashes, moment = json.dumps(list(map(tombstone, customer_ids))), microseconds(erase_time)
+
+        def write(connection: sqlite3.Connection) -> dict[str, int]:
+            connection.execute(_REMEMBER_CUSTOMERS, (hashes, moment))
+            connection.execute(_REMEMBER_DECISIONS, (json.dumps(list(customer_ids)), moment))
+            return sqlite_tables.erase(connection, TABLES, customer_ids)
+
+        return await self._write(write, "the decision log")
 
     async def last_model(self) -> Model | None:
         """Return the model that was kept last."""
@@ -150,6 +211,8 @@ class SqliteLog:
         row = connection.execute(_SELECT[live], (decision_id,)).fetchone()
         if row is None:
             return None
+        if row[0] is None:
+            raise DecisionErased
         with parsing(self._database.path):
             return Logged(fingerprint=row[0], record_time=instant(row[1]), record=row[2])
 
@@ -167,7 +230,8 @@ class SqliteLog:
         ids, decisions = {report.outcome_id for report in reports}, {report.decision_id for report in reports}
         rows = _rows(connection, _KNOWN_OUTCOMES, ids)
         answers, contacts = (_rows(connection, query, decisions) for query in (_ANSWERED, _CONTACTED))
-        done = settlement(self._database.path.name, reports, rows, answers, contacts, now)
+        erased = frozenset(_rows(connection, _ERASED, decisions))
+        done = settlement(self._database.path.name, reports, rows, answers, contacts, erased, now)
         if done.outcomes:
             connection.execute(_INSERT_OUTCOMES, (json.dumps(done.outcomes, ensure_ascii=False),))
             sqlite_ledger.put(connection, done.contacts)

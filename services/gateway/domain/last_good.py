@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from services.gateway.domain.knowledge import Features
@@ -37,6 +38,11 @@ class LastGood:
         self._features.move_to_end(customer_id)
         if len(self._features) > self._capacity:
             self._features.popitem(last=False)
+
+    def forget(self, customer_ids: Iterable[str]) -> None:
+        """Remember nothing of customers any more."""
+        for customer_id in customer_ids:
+            self._features.pop(customer_id, None)
 
     def get(self, customer_id: str, decision_time: datetime) -> Features | None:
         """Return what is remembered, if it is neither too old nor of the future."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from services.gateway.domain.ledger import Standing
 
-Verdict = Literal["accepted", "duplicate", "reused", "unknown"]
+Verdict = Literal["accepted", "duplicate", "reused", "unknown", "erased"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,15 @@ class Settled:
 
 
 def settle(
-    reports: Iterable[OutcomeReport], known: Mapping[str, OutcomeReport], decisions: Mapping[str, Answered]
+    reports: Iterable[OutcomeReport],
+    known: Mapping[str, OutcomeReport],
+    decisions: Mapping[str, Answered],
+    erased: Collection[str],
 ) -> Settled:
     """Decide on each report, in order.
 
-    ``known`` holds the reports on record of the same outcomes, ``decisions`` each live decision named.
+    ``known`` holds the reports on record of the same outcomes, ``decisions`` each live decision named,
+    ``erased`` the ids of those that were erased.
     """
     seen = dict(known)
     verdicts: list[Verdict] = []
@@ -72,6 +76,8 @@ def settle(
         decision = decisions.get(report.decision_id)
         if (standing := seen.get(report.outcome_id)) is not None:
             verdicts.append("duplicate" if standing == report else "reused")
+        elif report.decision_id in erased:
+            verdicts.append("erased")
         elif decision is None or not _has(decision, report.rank):
             verdicts.append("unknown")
         else:

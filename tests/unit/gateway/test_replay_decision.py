@@ -92,6 +92,30 @@ def test_a_replay_needs_nothing_but_the_record(shop, mode, explained):
     assert replay == pb.ReplayDecisionResponse(verdict="REPLAY_VERDICT_IDENTICAL")
 
 
+def test_the_sequence_of_features_is_on_record_and_an_altered_one_is_told(shop):
+    shop.features.sequence = 23
+    answer = shop.decide()
+    assert records_of(shop, answer).feature_sequence == 23
+    forge(shop, answer, lambda record: setattr(record, "feature_sequence", 24))
+    assert told(shop.replay(answer.decision_id)) == [("as_of_sequence", "23", "24")]
+
+
+def test_last_good_features_keep_their_own_sequence(shop):
+    shop.features.sequence = 23
+    shop.decide()
+    shop.features.sequence, shop.features.failure = 24, DOWN
+    answer = shop.decide()
+    assert records_of(shop, answer).feature_sequence == 23
+    assert verdict(shop.replay(answer.decision_id)) == "IDENTICAL"
+
+
+def test_a_record_of_before_the_sequence_was_written_replays_identical(shop):
+    answer = shop.decide(include_explanation=True)
+    forge(shop, answer, lambda record: record.ClearField("feature_sequence"))
+    assert not records_of(shop, answer).feature_sequence
+    assert verdict(shop.replay(answer.decision_id)) == "IDENTICAL"
+
+
 def decided(seed, head, change=lambda shop: None):
     """Let a bazaar decide in a world of its own, changed at the end; return the shop and the answer."""
     rng = random.Random(f"replay {head} {seed}")

@@ -82,7 +82,8 @@ class DecisionServiceServicer:
         never widens permission. An unknown customer is no error.
 
         With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer. Borrowed
-        attributes are no part of what makes two requests the same, since nothing of them is kept.
+        attributes are no part of what makes two requests the same, since nothing of them is kept. An id whose
+        decision was erased with its customer has expired for good: nothing is decided under it again.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
         (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
@@ -97,8 +98,8 @@ class DecisionServiceServicer:
         it asks no profile and no features, changes nothing, and gives the same answer later. Only
         `include_contributions` asks scoring.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
-        (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED),
+        FAILED_PRECONDITION (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
         (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -112,7 +113,7 @@ class DecisionServiceServicer:
         reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
-        has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+        has this rank; DECISION_ERASED), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
         (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
         """
@@ -124,7 +125,7 @@ class DecisionServiceServicer:
         """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
         compares the answers byte for byte. It changes nothing.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED), UNAVAILABLE
         (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -137,15 +138,15 @@ class DecisionServiceServicer:
         counts all the same.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, DECISION_ERASED, IDENTIFIER_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportCustomer(self, request, context):
-        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
-        holds. An unknown customer has none.
+        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by
+        page, as rows that an archive holds. An unknown customer has none.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
         """
@@ -154,9 +155,10 @@ class DecisionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseCustomer(self, request, context):
-        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
-        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-        later is a new customer's.
+        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one
+        step, and remembers only that it did, by a hash of each id, and the ids of the decisions. A repeat finds
+        nothing left to remove. What is recorded of the same id later is a new customer's. Decisions under way
+        are over once the profile service has acknowledged the same erasure, so it comes first.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing is known to be erased: ask again.

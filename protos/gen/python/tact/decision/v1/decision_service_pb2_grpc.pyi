@@ -39,7 +39,8 @@ class DecisionServiceStub:
     never widens permission. An unknown customer is no error.
 
     With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer. Borrowed
-    attributes are no part of what makes two requests the same, since nothing of them is kept.
+    attributes are no part of what makes two requests the same, since nothing of them is kept. An id whose
+    decision was erased with its customer has expired for good: nothing is decided under it again.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
     (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
@@ -50,8 +51,8 @@ class DecisionServiceStub:
     it asks no profile and no features, changes nothing, and gives the same answer later. Only
     `include_contributions` asks scoring.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
-    (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED),
+    FAILED_PRECONDITION (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
     ClaimDelivery: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ClaimDeliveryRequest, _decision_service_pb2.ClaimDeliveryResponse]
@@ -61,7 +62,7 @@ class DecisionServiceStub:
     reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
-    has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+    has this rank; DECISION_ERASED), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
     (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
     """
@@ -69,7 +70,7 @@ class DecisionServiceStub:
     """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
     compares the answers byte for byte. It changes nothing.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
     RecordOutcomes: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]
@@ -78,18 +79,19 @@ class DecisionServiceStub:
     counts all the same.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, DECISION_ERASED, IDENTIFIER_REUSED.
     """
     ExportCustomer: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.ExportCustomerRequest, _decision_service_pb2.ExportCustomerResponse]
-    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
-    holds. An unknown customer has none.
+    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by
+    page, as rows that an archive holds. An unknown customer has none.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     EraseCustomer: _grpc.UnaryUnaryMultiCallable[_decision_service_pb2.EraseCustomerRequest, _decision_service_pb2.EraseCustomerResponse]
-    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
-    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-    later is a new customer's.
+    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one
+    step, and remembers only that it did, by a hash of each id, and the ids of the decisions. A repeat finds
+    nothing left to remove. What is recorded of the same id later is a new customer's. Decisions under way
+    are over once the profile service has acknowledged the same erasure, so it comes first.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing is known to be erased: ask again.
@@ -106,7 +108,8 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     never widens permission. An unknown customer is no error.
 
     With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer. Borrowed
-    attributes are no part of what makes two requests the same, since nothing of them is kept.
+    attributes are no part of what makes two requests the same, since nothing of them is kept. An id whose
+    decision was erased with its customer has expired for good: nothing is decided under it again.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
     (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
@@ -117,8 +120,8 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     it asks no profile and no features, changes nothing, and gives the same answer later. Only
     `include_contributions` asks scoring.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
-    (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED),
+    FAILED_PRECONDITION (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
     ClaimDelivery: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ClaimDeliveryRequest, _decision_service_pb2.ClaimDeliveryResponse]  # type: ignore[assignment]
@@ -128,7 +131,7 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
-    has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+    has this rank; DECISION_ERASED), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
     (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
     """
@@ -136,7 +139,7 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
     compares the answers byte for byte. It changes nothing.
 
-    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+    Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED), UNAVAILABLE
     (STORE_UNAVAILABLE).
     """
     RecordOutcomes: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.RecordOutcomesRequest, _decision_service_pb2.RecordOutcomesResponse]  # type: ignore[assignment]
@@ -145,18 +148,19 @@ class DecisionServiceAsyncStub(DecisionServiceStub):
     counts all the same.
 
     Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+    (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, DECISION_ERASED, IDENTIFIER_REUSED.
     """
     ExportCustomer: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.ExportCustomerRequest, _decision_service_pb2.ExportCustomerResponse]  # type: ignore[assignment]
-    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
-    holds. An unknown customer has none.
+    """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by
+    page, as rows that an archive holds. An unknown customer has none.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     EraseCustomer: _aio.UnaryUnaryMultiCallable[_decision_service_pb2.EraseCustomerRequest, _decision_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
-    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
-    did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-    later is a new customer's.
+    """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one
+    step, and remembers only that it did, by a hash of each id, and the ids of the decisions. A repeat finds
+    nothing left to remove. What is recorded of the same id later is a new customer's. Decisions under way
+    are over once the profile service has acknowledged the same erasure, so it comes first.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing is known to be erased: ask again.
@@ -176,7 +180,8 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         never widens permission. An unknown customer is no error.
 
         With a `request_id` the call is idempotent for 24 hours: a repeat returns the stored answer. Borrowed
-        attributes are no part of what makes two requests the same, since nothing of them is kept.
+        attributes are no part of what makes two requests the same, since nothing of them is kept. An id whose
+        decision was erased with its customer has expired for good: nothing is decided under it again.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID, every violation listed), ALREADY_EXISTS
         (IDENTIFIER_REUSED), FAILED_PRECONDITION (REQUEST_ID_EXPIRED), RESOURCE_EXHAUSTED (OVERLOADED),
@@ -193,8 +198,8 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         it asks no profile and no features, changes nothing, and gives the same answer later. Only
         `include_contributions` asks scoring.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), FAILED_PRECONDITION
-        (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED),
+        FAILED_PRECONDITION (PLAYBOOK_VERSION_UNKNOWN: the decision's playbook is not at hand any more), UNAVAILABLE
         (STORE_UNAVAILABLE).
         """
 
@@ -210,7 +215,7 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         reason, for good, and the slot is free again. A repeat with the same `claim_id` gets the same verdict.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN: no live decision with this id
-        has this rank), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
+        has this rank; DECISION_ERASED), FAILED_PRECONDITION (CLAIM_TOO_EARLY, before `not_before_time`), UNAVAILABLE
         (DEPENDENCY_UNAVAILABLE where what must be checked cannot be, STORE_UNAVAILABLE); RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing was taken, and a later call may get a verdict.
         """
@@ -224,7 +229,7 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         """ReplayDecision makes a decision on record again from the record alone, by running the pipeline, and
         compares the answers byte for byte. It changes nothing.
 
-        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN), UNAVAILABLE
+        Codes: INVALID_ARGUMENT (REQUEST_INVALID), NOT_FOUND (DECISION_UNKNOWN, DECISION_ERASED), UNAVAILABLE
         (STORE_UNAVAILABLE).
         """
 
@@ -239,7 +244,7 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         counts all the same.
 
         Codes: INVALID_ARGUMENT (BATCH_TOO_LARGE), RESOURCE_EXHAUSTED (OVERLOADED), UNAVAILABLE
-        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, IDENTIFIER_REUSED.
+        (STORE_UNAVAILABLE). Per item: REQUEST_INVALID, DECISION_UNKNOWN, DECISION_ERASED, IDENTIFIER_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -248,8 +253,8 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _decision_service_pb2.ExportCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_decision_service_pb2.ExportCustomerResponse, _abc.Awaitable[_decision_service_pb2.ExportCustomerResponse]]:
-        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by page, as rows that an archive
-        holds. An unknown customer has none.
+        """ExportCustomer returns all that was decided, contacted and reported under ids of a customer, page by
+        page, as rows that an archive holds. An unknown customer has none.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE).
         """
@@ -260,9 +265,10 @@ class DecisionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _decision_service_pb2.EraseCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_decision_service_pb2.EraseCustomerResponse, _abc.Awaitable[_decision_service_pb2.EraseCustomerResponse]]:
-        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one step, and remembers only that it
-        did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-        later is a new customer's.
+        """EraseCustomer removes all that was decided, contacted and reported under ids of a customer, in one
+        step, and remembers only that it did, by a hash of each id, and the ids of the decisions. A repeat finds
+        nothing left to remove. What is recorded of the same id later is a new customer's. Decisions under way
+        are over once the profile service has acknowledged the same erasure, so it comes first.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing is known to be erased: ask again.

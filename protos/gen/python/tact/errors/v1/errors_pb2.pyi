@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_REQUEST_ID_EXPIRED: _ErrorReason.ValueType  # 4
     """ERROR_REASON_REQUEST_ID_EXPIRED: a `request_id` is repeated more than 24 hours after its
-    decision. Code FAILED_PRECONDITION. Example: `request_id "a-1" was answered 2 days ago`.
+    decision, or after that was erased with its customer. Code FAILED_PRECONDITION. Example: `request_id "a-1" was answered 2 days ago`.
     """
     ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: _ErrorReason.ValueType  # 5
     """ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: the caller works with a playbook version that this
@@ -135,7 +135,7 @@ Example: `request_id "a-1" was used for another request`.
 """
 ERROR_REASON_REQUEST_ID_EXPIRED: ErrorReason.ValueType  # 4
 """ERROR_REASON_REQUEST_ID_EXPIRED: a `request_id` is repeated more than 24 hours after its
-decision. Code FAILED_PRECONDITION. Example: `request_id "a-1" was answered 2 days ago`.
+decision, or after that was erased with its customer. Code FAILED_PRECONDITION. Example: `request_id "a-1" was answered 2 days ago`.
 """
 ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: ErrorReason.ValueType  # 5
 """ERROR_REASON_PLAYBOOK_VERSION_UNKNOWN: the caller works with a playbook version that this

@@ -1,0 +1,87 @@
+"""The tables of the gateway's store, the same in SQLite and in PostgreSQL.
+
+They come in an order in which rows can be put back: what others refer to comes first.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.chassis.tables import Table
+
+_DECISION: Final = ("decision_id", "customer_id", "fingerprint", "record_time", "actions", "record")
+
+TABLES: Final = (
+    Table(
+        name="decisions",
+        columns=(*_DECISION, "offers"),
+        key=("decision_id",),
+        owners=("customer_id",),
+        binary=frozenset({"record"}),
+    ),
+    Table(
+        name="dry_run_decisions",
+        columns=_DECISION,
+        key=("decision_id",),
+        owners=("customer_id",),
+        binary=frozenset({"record"}),
+    ),
+    Table(
+        name="outcomes",
+        columns=(
+            "outcome_id",
+            "decision_id",
+            "rank",
+            "kind",
+            "outcome_time",
+            "measures",
+            "instead_action_id",
+            "actor_id",
+            "record_time",
+            "customer_id",
+        ),
+        key=("outcome_id",),
+        owners=("customer_id",),
+    ),
+    Table(
+        name="contacts",
+        columns=(
+            "decision_id",
+            "rank",
+            "customer_id",
+            "reserve_time",
+            "expire_time",
+            "consume_time",
+            "release_time",
+            "claim_id",
+            "claim_time",
+            "claim_code",
+            "claim_text",
+            "last_time",
+        ),
+        key=("decision_id", "rank"),
+        owners=("customer_id",),
+    ),
+    # A version only ever grows, so that nobody takes one ledger for another.
+    Table(
+        name="ledgers",
+        columns=("customer_id", "version"),
+        key=("customer_id",),
+        owners=("customer_id",),
+        greatest="version",
+    ),
+    # One row, which a gateway renews by itself: whichever is there already stays.
+    Table(name="last_model", columns=("one", "description"), key=("one",), greatest="one"),
+    Table(
+        name="erased_decisions",
+        columns=("decision_id", "erase_time"),
+        key=("decision_id",),
+        greatest="erase_time",
+    ),
+    Table(
+        name="erasures",
+        columns=("customer_hash", "erase_time"),
+        key=("customer_hash",),
+        greatest="erase_time",
+    ),
+)

@@ -1,0 +1,406 @@
+"""Everything that is kept goes into an archive, and from there into any kind of store, whole and once."""
+
+import asyncio
+import hashlib
+import json
+import os
+import stat
+import zipfile
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, rewritten, tact
+from decision_logs import NOW, entry, outcome
+from test_contact_ledger import BREAD, reserving
+
+from services.cli.data.parts import PARTS
+from services.features.adapters.store_lock import exclusive
+from services.gateway.ports import DecisionErased, LedgerMoved
+
+__all__ = ["tact"]
+TWO = ("anna", "björn\n\u2028")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Return an archive of two customers, and the stores it was made of."""
+    folder = tmp_path_factory.mktemp("archive")
+    with opened("sqlite", folder / "home") as stores, pytest.MonkeyPatch.context() as patch:
+        filled(stores, *TWO)
+        for name, value in stores.environ.items():
+            patch.setenv(name, value)
+        from services.cli.__main__ import main
+
+        assert main(["data", "export", str(folder / "all.zip")]) == 0
+        yield folder / "all.zip", stores
+
+
+@pytest.mark.parametrize("source", KINDS)
+@pytest.mark.parametrize("target", KINDS)
+def test_all_that_is_kept_is_the_same_elsewhere(source, target, tact, tmp_path):
+    path = tmp_path / "all.zip"
+    with opened(source, tmp_path / "a") as here, opened(target, tmp_path / "b") as there:
+        filled(here, *TWO)
+        assert tact(here, "data", "export", path)[0] == 0
+        code, told, _ = tact(there, "data", "import", path)
+        assert code == 0
+        assert there.everything() == here.everything()
+        assert any(there.everything().values())
+        # Numbers that a store goes on counting never fall behind.
+        for part in PARTS:
+            for table in part.tables:
+                if table.name in LEFT_BEHIND[part.name] and table.owners:
+                    pairs = zip(here.rows(part, table), there.rows(part, table), strict=True)
+                    assert all(ours <= theirs for ours, theirs in pairs)
+        assert "0 there already" in told
+        code, again, _ = tact(there, "data", "import", path)
+        assert code == 0
+        assert all(", 0 new, " in line for line in again.splitlines())
+        assert there.everything() == here.everything()
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_services_go_on_from_what_was_put_in(target, archive, tact, tmp_path):
+    path, _ = archive
+
+    async def exercise(stores):
+        async with stores.log() as log:
+            assert (await log.find("anna-1", live=True)).record == b"whole\0record"
+            assert (await log.append(entry("anna-1"))).record == b"whole\0record"
+            reading = await log.ledger(["anna"], NOW)
+            assert reading.ledger.contacts[0].facts == BREAD.facts
+            with pytest.raises(LedgerMoved):
+                await log.append(reserving("new", {"anna": 0}))
+            assert await log.append(reserving("new", reading.versions)) is None
+            report = outcome("anna o-1", decision_id="anna-1", measures={"effort": 0.1})
+            assert (await log.record_outcomes([report], NOW)).verdicts == ["duplicate"]
+        async with stores.events() as events:
+            before = await events.newest()
+            stored = await events.append([event(0, "anna"), event(77, "anna")])
+            assert [answer.duplicate for answer in stored.answers] == [True, False]
+            assert stored.newest > before
+
+    with opened(target, tmp_path / "b") as there:
+        assert tact(there, "data", "import", path)[0] == 0
+        asyncio.run(exercise(there))
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_rows_of_who_was_erased_since_are_left_out(target, archive, tact, tmp_path):
+    path, _ = archive
+
+    async def erase(stores, moment):
+        async with stores.log() as log:
+            await log.erase(["anna"], moment)
+        async with stores.events() as events:
+            await events.erase(["anna"], int(moment.timestamp() * 1e6))
+
+    with opened(target, tmp_path / "b") as there:
+        asyncio.run(erase(there, datetime.now(UTC)))
+        code, told, _ = tact(there, "data", "import", path)
+        assert code == 0
+        assert "features: " in told
+        assert "3 of erased customers left out" in told
+        assert "9 of erased customers left out" in told
+        kept = [str(row) for rows in there.everything().values() for row in rows]
+        assert kept
+        assert not any("anna" in row for row in kept)
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_rows_of_who_was_erased_before_come_back(target, archive, tact, tmp_path):
+    """An archive that is newer than the erasure tells of a customer who came again."""
+    path, stores = archive
+
+    async def erase(there, moment):
+        async with there.log() as log:
+            await log.erase(["anna"], moment)
+
+    with opened(target, tmp_path / "b") as there:
+        asyncio.run(erase(there, NOW - timedelta(days=1)))
+        assert tact(there, "data", "import", path)[0] == 0
+        assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
+
+
+def test_an_erased_decision_stays_erased_elsewhere(tact, tmp_path):
+    with opened("sqlite", tmp_path / "a") as here, opened("sqlite", tmp_path / "b") as there:
+        filled(here, "anna")
+
+        async def erase():
+            async with here.log() as log:
+                await log.erase(["anna"], NOW)
+
+        async def look():
+            async with there.log() as log:
+                with pytest.raises(DecisionErased):
+                    await log.find("anna-1", live=True)
+
+        asyncio.run(erase())
+        assert tact(here, "data", "export", tmp_path / "all.zip")[0] == 0
+        assert tact(there, "data", "import", tmp_path / "all.zip")[0] == 0
+        asyncio.run(look())
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_row_that_differs_stops_the_import_and_nothing_of_its_batch_is_done(
+    target, archive, tact, tmp_path
+):
+    path, _ = archive
+
+    async def occupy(stores):
+        async with stores.log() as log:
+            await log.append(entry("anna-3", record=b"another"))
+
+    with opened(target, tmp_path / "b") as there:
+        asyncio.run(occupy(there))
+        code, _, error = tact(there, "data", "import", path)
+        assert code == 1
+        assert "gateway: decisions: another row stands in the place of decision_id anna-3" in error
+        assert [row[0] for row in there.everything()["gateway", "decisions"]] == ["anna-3"]
+
+
+def change_line(content):
+    return content.replace(b'"rank":1', b'"rank":2', 1)
+
+
+def drop_line(content):
+    return content[content.index(b"\n") + 1 :]
+
+
+def in_manifest(change):
+    def apply(content):
+        manifest = json.loads(content)
+        change(manifest)
+        return json.dumps(manifest).encode()
+
+    return apply
+
+
+DAMAGES = {
+    "a changed row": ({"gateway/contacts.jsonl": change_line}, "gateway/contacts.jsonl was altered"),
+    "a lost row": ({"gateway/outcomes.jsonl": drop_line}, "has 3 rows, but 4 were written"),
+    "a row too many": (
+        {"gateway/ledgers.jsonl": lambda content: content + drop_line(content)},
+        "gateway/ledgers.jsonl has 3 rows, but 2 were written",
+    ),
+    "no json": (
+        {"gateway/outcomes.jsonl": lambda content: content + b"{\n"},
+        "gateway/outcomes.jsonl, line 5: outcomes: ",
+    ),
+    "no text": (
+        {"features/events.jsonl": lambda content: b"\xff\n" + content},
+        "features/events.jsonl, line 1: ",
+    ),
+    "another column": (
+        {"features/events.jsonl": lambda content: content.replace(b'"type"', b'"typ"', 1)},
+        "features/events.jsonl, line 1: events: a row has the columns sequence, event_id",
+    ),
+    "no bytes": (
+        {"gateway/decisions.jsonl": lambda content: content.replace(b'"record":"', b'"record":"*', 1)},
+        "gateway/decisions.jsonl, line 1: decisions: ",
+    ),
+    "a lost file": ({"gateway/contacts.jsonl": None}, "gateway/contacts.jsonl is missing"),
+    "a file too many": ({"gateway/secrets.jsonl": lambda content: b"x"}, "gateway/secrets.jsonl is unknown"),
+    "no manifest": ({"manifest.json": None}, "is no archive of Tact: it has no manifest.json"),
+    "another format": (
+        {"manifest.json": in_manifest(lambda manifest: manifest.update(format=2))},
+        "has format 2, this version of Tact knows 1",
+    ),
+    "another schema": (
+        {
+            "manifest.json": in_manifest(
+                lambda manifest: manifest["services"]["gateway"].update(schema_version=3)
+            )
+        },
+        "holds gateway of schema version 3, this version of Tact knows 4",
+    ),
+    "an unknown table": (
+        {
+            "manifest.json": in_manifest(
+                lambda manifest: manifest["services"]["gateway"]["tables"].update(
+                    secrets={"rows": 0, "sha256": "0" * 64}
+                )
+            )
+        },
+        "manifest.json: gateway has no table secrets",
+    ),
+    "a table too few": (
+        {
+            "manifest.json": in_manifest(
+                lambda manifest: manifest["services"]["gateway"]["tables"].pop("ledgers")
+            )
+        },
+        "manifest.json: gateway lacks its table ledgers",
+    ),
+    "an unknown service": (
+        {
+            "manifest.json": in_manifest(
+                lambda manifest: manifest["services"].update(billing={"schema_version": 1, "tables": {}})
+            )
+        },
+        "manifest.json: there is no service billing",
+    ),
+    "no time": (
+        {"manifest.json": in_manifest(lambda manifest: manifest.update(made_time="yesterday"))},
+        "manifest.json: made_time: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_archive_is_refused_before_anything_is_written(damage, archive, tact, tmp_path):
+    changes, said = DAMAGES[damage]
+    path = rewritten(archive[0], changes, tmp_path / "damaged.zip")
+    with opened("sqlite", tmp_path / "b") as there:
+        code, told, error = tact(there, "data", "import", path)
+        assert (code, told) == (1, "")
+        assert said in error
+        assert error.startswith(f"tact data: {path}")
+        assert list(there.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.7, 0.999])
+def test_a_byte_that_turned_is_noticed(place, archive, tact, tmp_path):
+    content = bytearray(archive[0].read_bytes())
+    content[int(len(content) * place)] ^= 0x55
+    path = tmp_path / "turned.zip"
+    path.write_bytes(content)
+    with opened("sqlite", tmp_path / "b") as there:
+        code, _, error = tact(there, "data", "import", path)
+        if code == 0:
+            # Some bytes of a zip file, such as its times, say nothing about what it holds.
+            assert there.everything() == archive[1].everything()
+        else:
+            assert error.startswith("tact data: ")
+            assert list(there.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK", b"no archive at all"])
+def test_what_is_no_archive_is_said(content, tact, tmp_path):
+    path = tmp_path / "all.zip"
+    if content is not None:
+        path.write_bytes(content)
+    with opened("sqlite", tmp_path / "b") as there:
+        code, _, error = tact(there, "data", "import", path)
+    assert code == 1
+    assert ("there is no archive" in error) == (content is None)
+
+
+def test_an_archive_says_what_it_holds_and_only_its_owner_can_read_it(archive):
+    path, stores = archive
+    manifest = manifest_of(path)
+    assert manifest["format"] == 1
+    assert manifest["customers"] is None
+    assert datetime.fromisoformat(manifest["made_time"]).utcoffset() == timedelta()
+    with zipfile.ZipFile(path) as opened_archive:
+        for part in PARTS:
+            service = manifest["services"][part.name]
+            assert service["schema_version"] == len(part.sqlite_migrations)
+            for table in part.tables:
+                content = opened_archive.read(f"{part.name}/{table.name}.jsonl")
+                lines = content.decode().split("\n")[:-1]
+                assert [table.decode(line) for line in lines] == stores.rows(part, table)
+                assert service["tables"][table.name] == {
+                    "rows": len(lines),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                }
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_archive_is_whole_or_not_there(archive, tact, tmp_path):
+    path, stores = archive
+    before = path.read_bytes()
+    code, _, error = tact(stores, "data", "export", path)
+    assert (code, path.read_bytes()) == (1, before)
+    assert "is there already" in error
+    code, _, error = tact(stores, "data", "export", tmp_path / "nowhere" / "all.zip")
+    assert code == 1
+    assert "cannot be written" in error
+    with opened("sqlite", tmp_path / "empty") as nothing:
+        code, _, error = tact(nothing, "data", "export", tmp_path / "none.zip")
+    assert code == 1
+    assert "there is no store" in error
+    assert list(tmp_path.glob("*.zip*")) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_store_of_another_version_is_not_exported(kind, tact, tmp_path):
+    with opened(kind, tmp_path / "a") as here:
+        filled(here, "anna")
+        if here.url:
+            import databases
+
+            with databases.administrator(here.url) as server:
+                server.execute("UPDATE tact_migrations SET version = version + 1 WHERE schema = 'gateway'")
+        else:
+            import sqlite3
+
+            with sqlite3.connect(here.home / "gateway.sqlite") as file:
+                file.execute("PRAGMA user_version = 3")
+        code, _, error = tact(here, "data", "export", tmp_path / "all.zip")
+        assert code == 1
+        assert "gateway: " in error
+        assert "this version of Tact knows" in error
+        assert not (tmp_path / "all.zip").exists()
+
+
+def test_nothing_is_put_into_files_that_are_served(archive, tact, tmp_path):
+    with opened("sqlite", tmp_path / "b") as there, exclusive(there.home / "features.sqlite"):
+        code, _, error = tact(there, "data", "import", archive[0])
+    assert code == 1
+    assert f"is served by another process (pid {os.getpid()})" in error
+    assert not (there.home / "gateway.sqlite").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_is_of_one_moment_of_each_store_while_services_write(kind, tact, tmp_path):
+    """No outcome is there without its decision, and no contact."""
+    path = tmp_path / "all.zip"
+    with opened(kind, tmp_path / "a") as here, opened("sqlite", tmp_path / "b") as there:
+        filled(here, "anna")
+
+        async def exercise():
+            async with here.log() as log:
+                exporting = asyncio.create_task(asyncio.to_thread(tact, here, "data", "export", path))
+                number = 0
+                while not exporting.done() or number < 50:
+                    number += 1
+                    await log.append(entry(f"d-{number:05}"))
+                    await log.record_outcomes([outcome(f"o-{number}", decision_id=f"d-{number:05}")], NOW)
+                return await exporting
+
+        assert asyncio.run(exercise())[0] == 0
+        assert tact(there, "data", "import", path)[0] == 0
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_an_import_that_broke_off_is_finished_by_the_same_command(
+    target, archive, tact, tmp_path, monkeypatch
+):
+    from services.cli.data import importing
+
+    path, stores = archive
+    monkeypatch.setattr(importing, "_ROWS_AT_ONCE", 2)
+    with opened(target, tmp_path / "b") as there:
+        # What is put in first is there; the other file stands in the way of the rest.
+        blocked = rewritten(path, {}, tmp_path / "same.zip")
+
+        async def occupy():
+            async with there.log() as log:
+                await log.append(entry("anna-3", record=b"another"))
+
+        async def make_room():
+            async with there.log() as log:
+                await log.erase(["anna"], NOW - timedelta(days=1))
+
+        asyncio.run(occupy())
+        assert tact(there, "data", "import", blocked)[0] == 1
+        assert there.everything()["features", "events"] == stores.everything()["features", "events"]
+        assert [row[0] for row in there.everything()["gateway", "decisions"]] == [
+            "anna-1",
+            "anna-2",
+            "anna-3",
+        ]
+        asyncio.run(make_room())
+        assert tact(there, "data", "import", blocked)[0] == 0
+        assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
