@@ -336,6 +336,11 @@ def slow_decay(amounts, ages, half_life):
 
 def slow_affinity(definition, events, as_of, action_id):
     """Recompute how much of a customer's events matches an action."""
+    number = slow_match(definition, events, as_of, action_id)
+    return slow_stated(definition, number, slow_since(definition, events, as_of))
+
+
+def slow_match(definition, events, as_of, action_id):
     to = definition["to"]
     wanted = action_id if to == "id" else ACTIONS[action_id].get(to)
     if wanted is None:
@@ -360,26 +365,26 @@ def slow_numbers(kind, events, as_of, action_id):
     for name, definition in BATTERY[kind].items():
         match definition["kind"]:
             case "affinity":
-                number = slow_affinity(definition, events, as_of, action_id)
-                found[name] = slow_stated(definition, number, slow_since(definition, events, as_of))
+                found[name] = slow_affinity(definition, events, as_of, action_id)
             case "profile" | "context":
                 found[name] = FIXED[name]
             case "action":
                 found[name] = ACTIONS[action_id].get(name)
             case "expression":
-                floats = {n: value if value is None else float(value) for n, value in found.items()}
-                found[name] = slow_stated(definition, slow_formula(FORMULAS[name][1], floats), None)
+                found[name] = slow_formula(name, found)
             case _:
                 found[name] = slow(definition, events, as_of)
     return found
 
 
-def slow_formula(formula, floats):
+def slow_formula(name, numbers):
+    """Recompute an expression over the numbers that it reads."""
+    floats = {n: value if value is None else float(value) for n, value in numbers.items()}
     try:
-        number = formula(floats)
+        number = FORMULAS[name][1](floats)
     except (TypeError, ZeroDivisionError):  # a missing value, or a division that CEL makes infinite
-        return None
-    return number if number is not None and math.isfinite(number) else None
+        number = None
+    return number if number is not None and math.isfinite(number) else DEFAULTS.get(name)
 
 
 def slow_age(kind, name, events, as_of):
