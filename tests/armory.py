@@ -61,15 +61,23 @@ async def in_sqlite(home):
         yield SqliteLog(database)
 
 
-def decide(home, book, asked, outcomes_of=lambda answers: (), profiles=CUSTOMERS, opened=in_sqlite):
+def decide(
+    home, book, asked, outcomes_of=lambda answers: (), profiles=CUSTOMERS, opened=in_sqlite, linked=()
+):
     """Let the gateway decide on requests, each with its moment, then take what is reported of the answers.
 
-    ``opened`` opens the log under ``home``.
+    ``opened`` opens the log under ``home``. Of those in ``linked`` that are one, the first stays.
     """
 
     async def run():
+        one = {name: members for members in linked for name in members}
         known = {
-            name: Profile(customer_id=name, attributes={"age": 40}, permissions=EVERYTHING)
+            name: Profile(
+                customer_id=one.get(name, (name,))[0],
+                members=tuple(sorted(one.get(name, (name,)))),
+                attributes={"age": 40},
+                permissions=EVERYTHING,
+            )
             for name in profiles
         }
         async with opened(home) as log:

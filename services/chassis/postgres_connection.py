@@ -28,7 +28,12 @@ _DEFAULTS: Final = {
     "fallback_application_name": "tact",
 }
 # Of a client that vanished, the server would otherwise keep locks and statements for hours.
-_SESSION: Final = "SET statement_timeout = 5000; SET idle_in_transaction_session_timeout = 10000; "
+# Statements are short; to compile one takes longer than to run it.
+_SESSION: Final = """
+    SET statement_timeout = 5000;
+    SET idle_in_transaction_session_timeout = 10000;
+    SET jit = off;
+"""
 _NAMES: Final = sql.SQL(
     "SELECT set_config('search_path', quote_ident({}) || ', ' || current_setting('search_path'), {})"
 )

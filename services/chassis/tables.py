@@ -124,11 +124,19 @@ def _place(tables: Sequence[Table], token: str) -> tuple[int, Key | None]:
     try:
         name, after = json.loads(token)
         index = [table.name for table in tables].index(name)
-        if len(after) != len(tables[index].key):
+        if not isinstance(after, list) or len(after) != len(tables[index].key):
+            raise ValueError(token)
+        if not all(map(_is_of_a_key, after)):
             raise ValueError(token)
     except (ValueError, TypeError):
         raise InvalidRow("page_token is none of this export") from None
     return index, tuple(after)
+
+
+def _is_of_a_key(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" not in value
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def tombstone(customer_id: str) -> str:

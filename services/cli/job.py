@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from services.cli.customer_stores import databases
 from services.cli.failure import Failure
 from training.data.dataset import Dataset
 from training.jobs.config import load_config
@@ -47,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     module = import_module(f"training.jobs.{arguments.command}")
     try:
         config_class = getattr(module, CONFIGS[arguments.command])
-        result = module.run(load_config(arguments.config, config_class, _overrides(arguments.set)))
+        settings = databases() if arguments.command == "dataset" else {}
+        overrides = {**settings, **_overrides(arguments.set)}
+        result = module.run(load_config(arguments.config, config_class, overrides))
     except Refused as error:
         raise Failure(str(error)) from None
     sys.stdout.write(json.dumps(_plain(result), indent=2, default=str) + "\n")

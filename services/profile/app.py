@@ -5,19 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from tact.profile.v1 import profile_service_pb2
 
 from services.chassis.following import following
+from services.chassis.postgres import Postgres
 from services.chassis.rpc import Service
 from services.chassis.sqlite import Database
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.store import Store
-from services.profile.adapters.sqlite_profiles import MIGRATIONS, SqliteProfiles
+from services.profile.adapters import postgres_profiles, sqlite_profiles
+from services.profile.adapters.postgres_profiles import PostgresProfiles
+from services.profile.adapters.sqlite_profiles import SqliteProfiles
 from services.profile.domain.borrowed import BorrowedValues
 from services.profile.handlers import ProfileHandlers
 from services.profile.metrics import ProfileMetrics
+from services.profile.ports import ProfileStore
 from services.profile.servicer import ProfileServicer
 from services.profile.settings import ProfileSettings
 
@@ -40,18 +45,13 @@ async def open_service(
         StoreUnavailable: the store cannot be opened.
     """
     async with AsyncExitStack() as stack:
-        migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
-        database = await stack.enter_async_context(
-            Database.open(settings.file, migrations, queue_limit=settings.write_queue)
-        )
+        store, database = await stack.enter_async_context(_opened(settings))
         registry = CollectorRegistry()
         metrics = ProfileMetrics(registry)
         metrics.watch_queue(lambda: database.queue_depth)
         borrowed = BorrowedValues(settings.borrowed_values)
         metrics.watch_borrowed(lambda: len(borrowed))
-        handlers = ProfileHandlers(
-            SqliteProfiles(database), playbook, now, metrics, borrowed, settings.identity_lease_seconds
-        )
+        handlers = ProfileHandlers(store, playbook, now, metrics, borrowed, settings.identity_lease_seconds)
         await stack.enter_async_context(
             following(
                 "profile",
@@ -69,3 +69,26 @@ async def open_service(
             registry=registry,
             ready=lambda: database.is_writable,
         )
+
+
+@asynccontextmanager
+async def _opened(settings: ProfileSettings) -> AsyncIterator[tuple[ProfileStore, Database | Postgres]]:
+    """Open the profiles in the store that the settings name."""
+    if url := settings.store_url:
+        async with Postgres.open(
+            url,
+            _scripts(postgres_profiles.MIGRATIONS),
+            schema="profile",
+            connections=settings.store_connections,
+            queue_limit=settings.write_queue,
+        ) as postgres:
+            yield PostgresProfiles(postgres), postgres
+    else:
+        async with Database.open(
+            settings.file, _scripts(sqlite_profiles.MIGRATIONS), queue_limit=settings.write_queue
+        ) as database:
+            yield SqliteProfiles(database), database
+
+
+def _scripts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("*.sql"))]

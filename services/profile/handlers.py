@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import Final, TypeVar
+from typing import Final
 
+from services.chassis.tables import InvalidRow, Page
 from services.engine import moments
 from services.engine.playbook.playbook import Playbook
 from services.engine.violations import (
@@ -15,6 +16,7 @@ from services.engine.violations import (
     Invalid,
     InvalidRequest,
     Violation,
+    check_count,
     check_text,
 )
 from services.profile.domain import consents as consenting
@@ -22,16 +24,14 @@ from services.profile.domain import updates as updating
 from services.profile.domain.attributes import Attribute, end_of
 from services.profile.domain.borrowed import BorrowedValues
 from services.profile.domain.consents import Consent, IncomingConsent, Recorded
-from services.profile.domain.identities import Identity, check_identity
+from services.profile.domain.identities import CustomerKey, Identity, check_identity
 from services.profile.domain.links import Linked, Linking, LinkRecord
 from services.profile.domain.updates import Checked, IncomingUpdate, Taken
 from services.profile.metrics import ProfileMetrics
+from services.profile.pacing import politely
 from services.profile.ports import Profile, ProfileStore
 
-# So many items take a few milliseconds; then other calls have their turn.
-_ITEMS_IN_A_ROW: Final = 50
-
-T = TypeVar("T")
+_MOST_IDS: Final = 1_000
 
 
 class Answer(Enum):
@@ -41,8 +41,8 @@ class Answer(Enum):
     UNKNOWN = auto()
 
 
-Key = str | Identity | None
-"""A customer id, an identity, or nothing where the caller gave neither."""
+Key = CustomerKey | None
+"""What names a customer, or nothing where the caller gave neither id nor identity."""
 
 
 class ProfileHandlers:
@@ -78,7 +78,7 @@ class ProfileHandlers:
     async def upsert(self, incoming: Iterable[IncomingUpdate]) -> list[Answer | Taken | Invalid]:
         """Apply updates; answer each in order."""
         now, playbook = self._now(), self._playbook
-        checked = [updating.check(update, playbook, now) async for update in _politely(incoming)]
+        checked = [updating.check(update, playbook, now) async for update in politely(incoming)]
         valid = [update for update in checked if isinstance(update, Checked)]
         taken = await self._store.upsert([accepted.update for accepted in valid])
         await self._hold(accepted for accepted, refused in zip(valid, taken, strict=True) if refused is None)
@@ -94,7 +94,7 @@ class ProfileHandlers:
     async def record(self, incoming: Iterable[IncomingConsent]) -> list[Recorded | Invalid]:
         """Append consents; answer each in order."""
         now, playbook = self._now(), self._playbook
-        checked = [consenting.check(consent, playbook, now) async for consent in _politely(incoming)]
+        checked = [consenting.check(consent, playbook, now) async for consent in politely(incoming)]
         recorded = iter(
             await self._store.record([consent for consent in checked if isinstance(consent, Consent)])
         )
@@ -116,7 +116,17 @@ class ProfileHandlers:
         except ValueError as error:
             raise InvalidRequest(Violation("as_of_time", str(error))) from None
         playbook = self._playbook
-        answers = [await self._read(key, before, playbook) async for key in _politely(keys)]
+        checked = [_checked(key, playbook) async for key in politely(keys)]
+        asked = [key for key in checked if not isinstance(key, Invalid)]
+        profiles = iter(await self._store.read(asked, before))
+        answers: list[Profile | Answer | Invalid] = []
+        async for key in politely(checked):
+            if isinstance(key, Invalid):
+                answers.append(key)
+            elif profile := next(profiles):
+                answers.append(self._seen(profile, before, playbook))
+            else:
+                answers.append(Answer.UNKNOWN)
         for answer in answers:
             result = "unknown" if isinstance(answer, Answer) else "found"
             self._metrics.reads.labels("invalid" if isinstance(answer, Invalid) else result).inc()
@@ -125,7 +135,9 @@ class ProfileHandlers:
     async def resolve(self, identities: Sequence[Identity]) -> list[str | Answer | Invalid]:
         """Return the customer of each identity, in order; UNKNOWN where there is none."""
         playbook = self._playbook
-        return [await self._resolve(identity, playbook) async for identity in _politely(identities)]
+        checked = [_checked_identity(identity, playbook) async for identity in politely(identities)]
+        owners = iter(await self._store.resolve([one for one in checked if not isinstance(one, Invalid)]))
+        return [one if isinstance(one, Invalid) else next(owners) or Answer.UNKNOWN for one in checked]
 
     async def link(
         self, link_id: str, customer: Key, other: Key, source: str, *, is_unlink: bool = False
@@ -182,6 +194,38 @@ class ProfileHandlers:
         """
         return await self._store.consents_of(await self._named(key))
 
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return all that is on file under ids of a customer, page by page.
+
+        Raises:
+            InvalidRequest: there are no ids, too many or bad ones, or the token is none.
+        """
+        _check_ids(customer_ids)
+        try:
+            return await self._store.export(customer_ids, page_token)
+        except InvalidRow:
+            raise InvalidRequest(Violation("page_token", "is none of an export")) from None
+
+    async def erase(self, customer_ids: Sequence[str]) -> Mapping[str, int]:
+        """Remove all that is on file or held under ids of a customer; return how many rows by table.
+
+        Nobody acts any more on what was read before when this returns.
+
+        Raises:
+            InvalidRequest: there are no ids, too many or bad ones, or one has members that are not named.
+        """
+        _check_ids(customer_ids)
+        erased = await self._store.erase(customer_ids, self._now())
+        if erased is None:
+            description = "must name all members of each, as its profile tells them"
+            raise InvalidRequest(Violation("customer_ids", description))
+        self._borrowed.forget(customer_ids)
+        # Where nothing was left, the caller may be one that did not wait the first time.
+        await self._pause(self.lease_seconds)
+        # An update that was under way may have brought some.
+        self._borrowed.forget(customer_ids)
+        return erased
+
     async def _named(self, key: Key) -> str:
         violations: list[Violation] = []
         customer_id = await self._owner("customer", key, self._playbook, violations)
@@ -197,27 +241,16 @@ class ProfileHandlers:
         if isinstance(key, str):
             check_text(field, key, violations, least=1, most=LONGEST_ID)
             return key
-        found = await self._resolve(key, playbook, field)
-        if isinstance(found, Invalid):
-            violations.extend(found.violations)
-        return found if isinstance(found, str) else ""
-
-    async def _read(self, key: Key, before: int | None, playbook: Playbook) -> Profile | Answer | Invalid:
-        if key is None:
-            return Invalid((Violation("key", "must hold a customer_id or an identity"),))
-        customer_id = await self._resolve(key, playbook, "identity") if isinstance(key, Identity) else key
-        if not isinstance(customer_id, str):
-            return customer_id
-        violations: list[Violation] = []
-        check_text("customer_id", customer_id, violations, least=1, most=LONGEST_ID)
-        if violations:
-            return Invalid(tuple(violations))
-        profile = await self._store.read(customer_id, before)
-        return Answer.UNKNOWN if profile is None else self._seen(profile, before, playbook)
+        checked = _checked_identity(key, playbook, field)
+        if isinstance(checked, Invalid):
+            violations.extend(checked.violations)
+            return ""
+        (found,) = await self._store.resolve([checked])
+        return found or ""
 
     async def _hold(self, applied: Iterable[Checked]) -> None:
         now = self._now()
-        async for accepted in _politely(applied):
+        async for accepted in politely(applied):
             evicted = self._borrowed.hold(accepted.update.customer_id, accepted.borrowed, now)
             self._metrics.evicted.inc(evicted)
 
@@ -243,18 +276,29 @@ class ProfileHandlers:
         }
         return replace(profile, attributes=attributes)
 
-    async def _resolve(
-        self, identity: Identity, playbook: Playbook, field: str = ""
-    ) -> str | Answer | Invalid:
-        violations: list[Violation] = []
-        check_identity(identity, playbook, field, violations)
-        if violations:
-            return Invalid(tuple(violations))
-        return await self._store.resolve(identity) or Answer.UNKNOWN
+
+def _checked(key: Key, playbook: Playbook) -> CustomerKey | Invalid:
+    if key is None:
+        return Invalid((Violation("key", "must hold a customer_id or an identity"),))
+    if isinstance(key, Identity):
+        return _checked_identity(key, playbook, "identity")
+    violations: list[Violation] = []
+    check_text("customer_id", key, violations, least=1, most=LONGEST_ID)
+    return Invalid(tuple(violations)) if violations else key
 
 
-async def _politely(items: Iterable[T]) -> AsyncIterator[T]:
-    for index, item in enumerate(items, start=1):
-        yield item
-        if index % _ITEMS_IN_A_ROW == 0:
-            await asyncio.sleep(0)
+def _checked_identity(identity: Identity, playbook: Playbook, field: str = "") -> Identity | Invalid:
+    violations: list[Violation] = []
+    check_identity(identity, playbook, field, violations)
+    return Invalid(tuple(violations)) if violations else identity
+
+
+def _check_ids(customer_ids: Sequence[str]) -> None:
+    violations: list[Violation] = []
+    if not customer_ids:
+        violations.append(Violation("customer_ids", "must name at least one"))
+    if check_count("customer_ids", len(customer_ids), _MOST_IDS, violations):
+        for index, customer_id in enumerate(customer_ids):
+            check_text(f"customer_ids[{index}]", customer_id, violations, least=1, most=LONGEST_ID)
+    if violations:
+        raise InvalidRequest(*violations)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.chassis.tables import Page
 from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Consent, Recorded
-from services.profile.domain.identities import Identity
+from services.profile.domain.identities import CustomerKey, Identity
 from services.profile.domain.links import Linked, Linking, LinkRecord
 from services.profile.domain.updates import Taken, Update
 
@@ -39,7 +40,8 @@ class ProfileStore(Protocol):
     """Keeps profiles with their history.
 
     Every method raises ``StoreUnavailable``; the writing ones raise ``StoreOverloaded`` where the
-    caller should try again later. What they return is durable, and visible to every later read.
+    caller should try again later. What they return is durable, and visible to every later read. Of calls
+    at the same moment, by several processes too, each sees all that another did or nothing of it.
     """
 
     async def upsert(self, updates: Sequence[Update]) -> list[Taken | None]:
@@ -53,15 +55,15 @@ class ProfileStore(Protocol):
         """Append consents in order, and answer each."""
         ...
 
-    async def resolve(self, identity: Identity) -> str | None:
-        """Return the customer of an identity, of whom it is a member now, or None."""
+    async def resolve(self, identities: Sequence[Identity]) -> list[str | None]:
+        """Return the customer of each identity, of whom it is a member now, or None."""
         ...
 
-    async def read(self, customer_id: str, before: int | None) -> Profile | None:
-        """Return what was recorded ``before`` a time, or None where the customer is unknown.
+    async def read(self, keys: Sequence[CustomerKey], before: int | None) -> list[Profile | None]:
+        """Return what was recorded of each ``before`` a time, or None where the customer is unknown.
 
         It is that of all who are one with the customer now: of each attribute the newest value, of equal
-        times that of the customer linked to, then of the first member.
+        times that of the customer linked to, then of the first member. Each profile is of one moment.
         """
         ...
 
@@ -75,4 +77,20 @@ class ProfileStore(Protocol):
 
     async def consents_of(self, customer_id: str) -> list[Consent]:
         """Return every consent of a customer, over all members, in the order of arrival."""
+        ...
+
+    async def export(self, customer_ids: Sequence[str], page_token: str) -> Page:
+        """Return the rows of these ids, page by page.
+
+        Raises:
+            InvalidRow: the token is none of an export.
+        """
+        ...
+
+    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+        """Remove all rows of these ids in one step, and remember a hash of each with the time.
+
+        Returns how many there were by table. Where an id is one with another that is not named, nothing is
+        removed, and None returned.
+        """
         ...

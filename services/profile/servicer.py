@@ -9,6 +9,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from tact.archive.v1 import archive_pb2
 from tact.errors.v1 import errors_pb2
 from tact.profile.v1 import profile_service_pb2 as pb
 
@@ -171,6 +172,25 @@ class ProfileServicer:
                 else pb.ResolvedIdentity(customer_id=answer if isinstance(answer, str) else "")
                 for answer in answers
             ]
+        )
+
+    async def ExportCustomer(
+        self, request: pb.ExportCustomerRequest, call: Call
+    ) -> pb.ExportCustomerResponse:
+        """Return a page of what is on file of a customer."""
+        with _faults():
+            page = await self._handlers.export(list(request.customer_ids), request.page_token)
+        return pb.ExportCustomerResponse(
+            rows=[archive_pb2.ArchivedRow(table=table, row=row) for table, row in page.rows],
+            next_page_token=page.next_token,
+        )
+
+    async def EraseCustomer(self, request: pb.EraseCustomerRequest, call: Call) -> pb.EraseCustomerResponse:
+        """Remove what is on file of a customer."""
+        with _faults():
+            erased = await self._handlers.erase(list(request.customer_ids))
+        return pb.EraseCustomerResponse(
+            erased=[archive_pb2.ErasedRows(table=table, rows=rows) for table, rows in erased.items()]
         )
 
 

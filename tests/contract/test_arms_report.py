@@ -23,6 +23,7 @@ from armory import (
     write_playbook,
 )
 from deciding import EVERYTHING, FILES, Shop, request
+from pasts import file_customers, one_customer
 from tact.decision.v1 import decision_service_pb2 as pb
 from tact.log.v1 import decision_record_pb2 as log_pb
 
@@ -37,6 +38,7 @@ from services.gateway.domain.making import Edition
 from services.gateway.fakes import InMemoryProfiles
 
 DAYS = 45
+END = START + timedelta(days=DAYS)
 WEEK = timedelta(days=7)
 NOBODY = "nobody knows"
 EVENT_ACTIONS = ("bread-coupon", "wine-coupon", "spring-sale")
@@ -56,9 +58,21 @@ def draw_outcomes(draw, answers):
     return told
 
 
+EARLY, LATER = START + timedelta(days=12), START + timedelta(days=30)
+LINKED = [
+    [],
+    [("customer 2", "customer 1"), ("customer 3", "customer 4"), ("customer 5", "customer 6", "customer 7")],
+    [("customer 2", "customer 1"), ("customer 5", "customer 7")],
+]
+"""Who is one before the early day, from then until the later day, and from then on."""
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Six weeks of decisions, outcomes and events, as they come."""
+    """Six weeks of decisions, outcomes and events, as they come, while customers are linked and unlinked.
+
+    Two are linked after all of it.
+    """
     draw, home = random.Random(20), tmp_path_factory.mktemp("home")
     folder = write_playbook(home / "playbook")
     book = load(folder)
@@ -75,7 +89,31 @@ def world(tmp_path_factory):
         asked.append((moment, fields))
         if draw.random() < 0.2:
             asked.append((moment, fields | {"mode": pb.DECISION_MODE_DRY_RUN}))
-    decide(home, book, asked, lambda answers: draw_outcomes(draw, [a for a in answers if _is_live(home, a)]))
+    told = []
+
+    def outcomes(answers):
+        mine = draw_outcomes(draw, [answer for answer in answers if _is_live(home, answer)])
+        for one in mine:
+            one.outcome_id = f"outcome {len(told)}"
+            told.append(one)
+        return mine
+
+    for linked, start, end in zip(LINKED, (START, EARLY, LATER), (EARLY, LATER, END), strict=True):
+        now = [(moment, fields) for moment, fields in asked if start <= moment < end]
+        decide(home, book, now, outcomes, linked=linked)
+    file_customers(
+        home,
+        book,
+        CUSTOMERS,
+        links=[
+            ("customer 2", "customer 1"),
+            ("customer 3", "customer 4"),
+            ("customer 5", "customer 6"),
+            ("customer 5", "customer 7"),
+            ("customer 8", "customer 9"),
+        ],
+        unlinks=["customer 4", "customer 6"],
+    )
     happened = [
         (
             draw.choice([*CUSTOMERS, NOBODY, "somebody else"]),
@@ -113,7 +151,7 @@ IGNORING_ARMS = ("receipt", "recall")
 
 
 def recount(home, *, until, since=START, within=None, every=False, live=True):
-    """Count everything again, slowly, customer by customer."""
+    """Count everything again, slowly, customer by customer; who was or is one counts as one."""
     with closing(sqlite3.connect(home / "gateway.sqlite")) as store:
         every_decision = "SELECT record FROM decisions", "SELECT record FROM dry_run_decisions"
         rows = store.execute(every_decision[not live]).fetchall()
@@ -122,7 +160,8 @@ def recount(home, *, until, since=START, within=None, every=False, live=True):
     outcomes = [dict(zip(names, row, strict=True)) for row in outcomes]
     with closing(sqlite3.connect(home / "features.sqlite")) as store:
         events = store.execute("SELECT customer_id, event_time, attributes FROM events").fetchall()
-    customers, left_out = {}, {"nobody_known": 0, "still_open": 0, "before_since": 0, "damaged": 0}
+    left_out = {"nobody_known": 0, "still_open": 0, "before_since": 0, "damaged": 0}
+    counted = []
     for (raw,) in rows:
         record = log_pb.DecisionRecord.FromString(raw)
         answer = record.response
@@ -136,54 +175,56 @@ def recount(home, *, until, since=START, within=None, every=False, live=True):
         elif any(end > until for end in ends.values()) or time + (within or timedelta()) > until:
             left_out["still_open"] += 1
         else:
-            customer = customers.setdefault(
-                answer.customer_id,
-                {
-                    "arm": answer.control_arm,
-                    "decisions": 0,
-                    "answered": 0,
-                    "events": set(),
-                    "value": 0.0,
-                    "accepted": False,
-                    "effort": [],
-                    "reported": dict.fromkeys(
-                        ("delivered", "viewed", "accepted", "rejected", "overridden"), 0
-                    ),
-                },
+            counted.append((time, answer, ends, {answer.customer_id, *record.profile.member_ids}))
+    families, customers = one_customer(home, [then for *_, then in counted]), {}
+    for time, answer, ends, then in sorted(counted, key=lambda one: (one[0], one[1].decision_id)):
+        (family,) = (one for one in families if then <= one)
+        customer = customers.setdefault(
+            min(family),
+            {
+                "arm": answer.control_arm,
+                "decisions": 0,
+                "answered": 0,
+                "events": set(),
+                "value": 0.0,
+                "accepted": False,
+                "effort": [],
+                "reported": dict.fromkeys(("delivered", "viewed", "accepted", "rejected", "overridden"), 0),
+            },
+        )
+        customer["decisions"] += 1
+        customer["answered"] += any(every or a.action_id not in IGNORING_ARMS for a in answer.actions)
+        for action, end in ends.items():
+            follow = sorted(
+                (happened, action)
+                for who, happened, attributes in events
+                if who in family
+                and json.loads(attributes)["action"] == action
+                and microseconds(time) <= happened < microseconds(end)
             )
-            customer["decisions"] += 1
-            customer["answered"] += any(every or a.action_id not in IGNORING_ARMS for a in answer.actions)
-            for action, end in ends.items():
-                follow = sorted(
-                    (happened, action)
-                    for who, happened, attributes in events
-                    if who == answer.customer_id
-                    and json.loads(attributes)["action"] == action
-                    and microseconds(time) <= happened < microseconds(end)
-                )
-                customer["events"].update(follow[:1])
-            for action in answer.actions:
-                if action.action_id in IGNORING_ARMS and not every:
-                    continue
-                about = [
-                    one
-                    for one in outcomes
-                    if one["decision_id"] == answer.decision_id
-                    and one["rank"] == action.rank
-                    and one["outcome_time"] <= microseconds(until)
-                    and (within is None or one["outcome_time"] < microseconds(time + within))
-                ]
-                kinds = {one["kind"] for one in about}
-                for kind in kinds:
-                    customer["reported"][kind.lower()] += 1
-                customer["effort"] += [
-                    json.loads(one["measures"])["effort"] for one in about if one["measures"] != "{}"
-                ]
-                if kinds - {"OVERRIDDEN"}:
-                    customer["value"] -= COSTS.get((action.action_id, action.treatment_id), 0.0)
-                if "ACCEPTED" in kinds and action.action_id not in EVENT_ACTIONS:
-                    customer["value"] += VALUES[action.action_id]
-                    customer["accepted"] = True
+            customer["events"].update(follow[:1])
+        for action in answer.actions:
+            if action.action_id in IGNORING_ARMS and not every:
+                continue
+            about = [
+                one
+                for one in outcomes
+                if one["decision_id"] == answer.decision_id
+                and one["rank"] == action.rank
+                and one["outcome_time"] <= microseconds(until)
+                and (within is None or one["outcome_time"] < microseconds(time + within))
+            ]
+            kinds = {one["kind"] for one in about}
+            for kind in kinds:
+                customer["reported"][kind.lower()] += 1
+            customer["effort"] += [
+                json.loads(one["measures"])["effort"] for one in about if one["measures"] != "{}"
+            ]
+            if kinds - {"OVERRIDDEN"}:
+                customer["value"] -= COSTS.get((action.action_id, action.treatment_id), 0.0)
+            if "ACCEPTED" in kinds and action.action_id not in EVENT_ACTIONS:
+                customer["value"] += VALUES[action.action_id]
+                customer["accepted"] = True
     for customer in customers.values():
         customer["value"] += sum(VALUES[action] for _, action in customer["events"])
     return customers, left_out
@@ -310,6 +351,61 @@ def test_hold_out_customers_count_by_what_happened_to_them(tmp_path, capsys):
     assert plain["value"]["value"] == 9 / 4
     assert held_out["value_difference"]["value"] == 2 * 9 / 4
     assert held_out["success_difference"]["value"] == 0.5
+
+
+def test_what_a_member_did_counts_from_its_link_on(tmp_path, capsys):
+    folder = write_playbook(tmp_path / "playbook", HALF)
+    book = load(folder)
+    anna, bert = members(book, "hold_out", 2)
+    decide(tmp_path, book, [(START, {"customer_id": anna})], profiles=[anna])
+    ingest(tmp_path, book, [(bert, "wine-coupon", START), (bert, "recall", START + 2 * WEEK)])
+
+    def held_out():
+        _, held = report(capsys, tmp_path, "--playbook", folder)["arms"]
+        return held["customers"], held["succeeded"]
+
+    file_customers(tmp_path, book, [anna, bert])
+    assert held_out() == (1, 0)
+    file_customers(tmp_path, book, [], links=[(bert, anna)])
+    assert held_out() == (1, 1)
+    file_customers(tmp_path, book, [], unlinks=[anna])
+    assert held_out() == (1, 0)
+
+
+def test_after_an_unlink_whom_a_decision_was_about_stays_one_in_its_figures(tmp_path, capsys):
+    folder = write_playbook(tmp_path / "playbook", HALF)
+    book = load(folder)
+    anna, bert = members(book, "", 2)
+    both = {"profiles": [anna, bert], "linked": [(anna, bert)]}
+    decide(tmp_path, book, [(START, {"customer_id": bert})], **both)
+    decide(tmp_path, book, [(START + WEEK, {"customer_id": bert})], profiles=[bert])
+    file_customers(tmp_path, book, [anna, bert], links=[(anna, bert)], unlinks=[bert])
+    ingest(tmp_path, book, [(bert, "wine-coupon", START), (bert, "recall", START + 3 * WEEK)])
+
+    def plain(*flags):
+        found, _ = report(capsys, tmp_path, "--playbook", folder, *flags)["arms"]
+        return found["customers"], found["decisions"], found["succeeded"]
+
+    assert plain() == (1, 2, 1)
+    assert plain("--since", (START + WEEK).isoformat()) == (1, 1, 0)
+
+
+def test_without_a_store_of_profiles_it_says_that_links_are_not_known(tmp_path, capsys):
+    folder = write_playbook(tmp_path / "playbook", HALF)
+    book = load(folder)
+    anna, bert = members(book, "", 2)
+    decide(tmp_path, book, [(START, {"customer_id": one}) for one in (anna, bert)], profiles=[anna, bert])
+    ingest(tmp_path, book, [(bert, "wine-coupon", START + 2 * WEEK)])
+    file_customers(tmp_path / "elsewhere", book, [anna, bert], links=[(anna, bert)])
+    options = (tmp_path, "--playbook", folder)
+    made = report(capsys, *options)
+    assert made["customers"] == 2
+    assert any("no store of profiles" in note for note in made["notes"])
+    made = report(capsys, *options, "--profiles", tmp_path / "elsewhere" / "profile.sqlite")
+    assert made["customers"] == 1
+    assert not any("no store of profiles" in note for note in made["notes"])
+    message = refused(capsys, *options, "--profiles", tmp_path / "nowhere")
+    assert message == f"tact arms: there is no profile store {tmp_path / 'nowhere'}\n"
 
 
 def test_an_event_counts_once_however_many_decisions_wait_for_it(tmp_path, capsys):

@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import signal
-import socket
-import subprocess
 
 import pytest
 import redis as client
 from event_stores import TTL_SECONDS, every_state, metrics, process
-from monitoring import program
+from own_servers import own_redis
 from redises import SERVER, prefix
 
 from services.engine.features.history import StoredEvent
@@ -165,34 +163,14 @@ def test_what_redis_cannot_give_back_is_not_held(value):
     assert mended[0] is not None
 
 
-@contextlib.contextmanager
-def own_redis():
-    """Start a Redis that a test may kill; yields its process and URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [program("redis-server"), "--port", str(port), "--save", "", "--appendonly", "no"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
-        try:
-            with contextlib.closing(client.Redis(port=port)) as redis:
-                for _ in range(500):
-                    with contextlib.suppress(client.ConnectionError):
-                        redis.ping()
-                        break
-            yield running, f"redis://127.0.0.1:{port}/0"
-        finally:
-            running.send_signal(signal.SIGCONT)
-            running.kill()
-
-
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_redis_that_fails_holds_nothing_and_is_not_waited_for(fault):
-    async def main(running, url):
+    async def main(server):
         counted = metrics()
-        async with RedisState.open(url, "t:", TTL_SECONDS, counted) as store:
+        async with RedisState.open(server.url, "t:", TTL_SECONDS, counted) as store:
             await store.put({"c1": state()})
             assert (await store.get(["c1"]))[0] is not None
-            running.send_signal(fault)
+            server.send(fault)
             async with asyncio.timeout(5):
                 for _ in range(1_000):
                     assert await store.get(["c1"]) == [None]
@@ -204,9 +182,10 @@ def test_a_redis_that_fails_holds_nothing_and_is_not_waited_for(fault):
             assert (described.kind, described.customers) == ("redis", 0)
             assert described.unavailable
             if fault is signal.SIGSTOP:
-                running.send_signal(signal.SIGCONT)
+                server.send(signal.SIGCONT)
                 await asyncio.sleep(1.1)
                 assert (await store.get(["c1"]))[0] is not None
 
-    with own_redis() as (running, url):
-        asyncio.run(main(running, url))
+    with own_redis() as server:
+        server.start()
+        asyncio.run(main(server))

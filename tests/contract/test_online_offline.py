@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tact.features.v1 import feature_service_pb2 as features_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
+from services.chassis.clients import Stub
 from services.chassis.inprocess import InProcessStub
 from services.engine.features.feature_set import FeatureSet
 from services.engine.instants import instant, local_time
@@ -26,6 +27,7 @@ from services.gateway.domain.request import CustomerKey
 from services.gateway.domain.scoring import matrices
 from services.profile import app as profile_app
 from services.profile.settings import ProfileSettings
+from tests import pasts
 from training.data.dataset import Dataset
 from training.jobs.dataset import DatasetConfig, Exposures, run
 from training.refusal import Refused
@@ -36,6 +38,8 @@ CAMPAIGNS = {"campaign-8": "A", "campaign-9": "B", "campaign-13": "A"}
 BANDS = ("19-24", "25-34", "65+")
 FIRST = datetime(2017, 3, 1, tzinfo=UTC)
 SPAN = timedelta(days=200)
+LINKS = [("c0", "c1"), ("c3", "c2"), ("c3", "c4"), ("c6", "c5"), ("c7", "c6"), ("c8", "c9")]
+UNLINKS = ["c4", "c9"]
 
 
 def stamp(moment: datetime) -> Timestamp:
@@ -105,6 +109,35 @@ def profiles(draw: random.Random) -> list[profile_pb.ProfileUpdate]:
     ]
 
 
+def fill(home: Path, happened: list[features_pb.Event], known: list[profile_pb.ProfileUpdate]) -> None:
+    """Leave in a home what both services keep of this, with some customers linked."""
+
+    async def run() -> None:
+        async with (
+            profile_app.open_service(
+                ProfileSettings(home=home, identity_lease_seconds=0.1), PLAYBOOK
+            ) as profile,
+            features_app.open_service(FeatureSettings(home=home), PLAYBOOK) as feature,
+        ):
+            to_profile, to_features = InProcessStub(profile, 30.0), InProcessStub(feature, 30.0)
+            await file(to_profile, to_features, happened, known)
+
+    asyncio.run(run())
+
+
+async def file(
+    to_profile: Stub,
+    to_features: Stub,
+    happened: list[features_pb.Event],
+    known: list[profile_pb.ProfileUpdate],
+) -> None:
+    """Send it."""
+    ingested = await to_features.IngestEvents(features_pb.IngestEventsRequest(events=happened))
+    upserted = await to_profile.UpsertProfiles(profile_pb.UpsertProfilesRequest(updates=known))
+    assert not [r for r in (*ingested.results, *upserted.results) if r.HasField("error")]
+    await pasts.file_with(to_profile, CUSTOMERS, links=LINKS, unlinks=UNLINKS)
+
+
 def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> None:
     draw = random.Random(7)
     features = FeatureSet(PLAYBOOK)
@@ -115,18 +148,16 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
         as_of_time=datetime(2017, 12, 1, tzinfo=UTC),
         output=tmp_path / "dataset",
     )
+    quick = ProfileSettings(home=tmp_path, identity_lease_seconds=0.1)
+    members = {}
 
     async def compare() -> int:
         async with (
-            profile_app.open_service(ProfileSettings(home=tmp_path), PLAYBOOK) as profile,
+            profile_app.open_service(quick, PLAYBOOK) as profile,
             features_app.open_service(FeatureSettings(home=tmp_path), PLAYBOOK) as feature,
         ):
             to_profile, to_features = InProcessStub(profile, 30.0), InProcessStub(feature, 30.0)
-            ingested = await to_features.IngestEvents(features_pb.IngestEventsRequest(events=events(draw)))
-            upserted = await to_profile.UpsertProfiles(
-                profile_pb.UpsertProfilesRequest(updates=profiles(draw))
-            )
-            assert not [r for r in (*ingested.results, *upserted.results) if r.HasField("error")]
+            await file(to_profile, to_features, events(draw), profiles(draw))
             dataset = run(config)
             model = Model(
                 version="1",
@@ -140,7 +171,9 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
             for row in dataset.frame.to_dict("records"):
                 at = instant(row["exposure_time"])
                 on_file = await profile_reader.read(CustomerKey(customer_id=row["customer_id"]), at, 30.0)
-                served = await reader.read([row["customer_id"]], at, [row["action_id"]], 0, 30.0)
+                served = await reader.read(on_file.members, at, [row["action_id"]], 0, 30.0)
+                assert on_file.customer_id == row["customer_id"]
+                members[row["customer_id"]] = len(on_file.members)
                 computed = features.profile_values(on_file.attributes)
                 computed |= features.context_values({}, local_time([at]))
                 candidate = {
@@ -154,6 +187,7 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
             return len(dataset.frame)
 
     assert asyncio.run(compare()) == len(CUSTOMERS) * len(CAMPAIGNS)
+    assert sorted(members.values()) == [1, 1, 1, 1, 1, 2, 2, 3]
 
 
 def test_a_label_counts_the_outcome_from_the_exposure_until_the_window_closes(tmp_path: Path) -> None:

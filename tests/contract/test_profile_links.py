@@ -7,32 +7,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_profile_store import consent, every_store, fake, real, run, update
+from profile_stores import (
+    consent,
+    every_store,
+    fake,
+    link,
+    made,
+    owner_of,
+    read,
+    run,
+    unlink,
+    update,
+)
 
 from services.profile.domain.consents import State
-from services.profile.domain.identities import Identity
-from services.profile.domain.links import SOURCE, Family, LinkAnswer, Linking
+from services.profile.domain.links import SOURCE, Family, LinkAnswer
 
 NAMES = ("a", "b", "c", "d", "e")
-
-
-def link(link_id, customer_id, member_id, *, at=100, source="crm"):
-    return Linking(
-        link_id=link_id,
-        customer_id=customer_id,
-        member_id=member_id,
-        is_unlink=False,
-        source=source,
-        record_time=at,
-    )
-
-
-def unlink(link_id, member_id, *, at=200):
-    return replace(link(link_id, "", member_id, at=at), is_unlink=True)
-
-
-async def made(store, *names):
-    await store.upsert([update(name, cards=[f"card-{name}"], source=name) for name in names])
 
 
 def states(profile):
@@ -49,9 +40,9 @@ def test_a_link_makes_one_customer_of_two_by_either_id(opened, tmp_path):
         assert linked.answer is LinkAnswer.NEW
         assert linked.family == Family(customer_id="a", members=("a", "b"), version=1)
         for name in ("a", "b"):
-            profile = await store.read(name, None)
+            profile = await read(store, name)
             assert (profile.customer_id, profile.members, profile.version) == ("a", ("a", "b"), 1)
-        assert await store.resolve(Identity("card", "card-b")) == "a"
+        assert await owner_of(store, "card-b") == "a"
 
     run(opened, tmp_path, main)
 
@@ -62,15 +53,15 @@ def test_an_unlink_restores_both(opened, tmp_path):
         await store.upsert(
             [update("a", at=10, cards=["1"], plan='"x"'), update("b", at=20, cards=["2"], plan='"y"')]
         )
-        before = [await store.read(name, None) for name in ("a", "b")]
+        before = [await read(store, name) for name in ("a", "b")]
         await store.link(link("l-1", "a", "b"))
-        assert (await store.read("a", None)).attributes["plan"].value == "y"
+        assert (await read(store, "a")).attributes["plan"].value == "y"
         left = await store.link(unlink("l-2", "b"))
         assert (left.family.members, left.left.members) == (("a",), ("b",))
-        after = [await store.read(name, None) for name in ("a", "b")]
+        after = [await read(store, name) for name in ("a", "b")]
         assert [replace(one, version=0) for one in after] == [replace(one, version=0) for one in before]
         assert {one.version for one in after} == {2}
-        assert await store.resolve(Identity("card", "2")) == "b"
+        assert await owner_of(store, "2") == "b"
 
     run(opened, tmp_path, main)
 
@@ -85,7 +76,7 @@ def test_an_act_is_put_on_file_once(opened, tmp_path):
         assert (await store.link(link("l-1", "a", "c"))).answer is LinkAnswer.REUSED
         assert (await store.link(unlink("l-1", "b"))).answer is LinkAnswer.REUSED
         assert (await store.link(link("l-2", "b", "a"))).answer is LinkAnswer.DUPLICATE
-        assert (await store.read("c", None)).members == ("c",)
+        assert (await read(store, "c")).members == ("c",)
 
     run(opened, tmp_path, main)
 
@@ -97,7 +88,7 @@ def test_whom_nobody_knows_cannot_be_linked(opened, tmp_path):
         for act in (link("l-1", "a", "x"), link("l-2", "x", "a"), unlink("l-3", "x")):
             assert (await store.link(act)).answer is LinkAnswer.CUSTOMER_UNKNOWN
         assert (await store.link(unlink("l-4", "a"))).answer is LinkAnswer.NOT_LINKED
-        assert (await store.read("a", None)).version == 0
+        assert (await read(store, "a")).version == 0
         assert await store.links("x") == []
 
     run(opened, tmp_path, main)
@@ -131,18 +122,18 @@ def test_the_stricter_consent_counts_for_both_and_stays(
         await store.record([*said("a", ours, times[0]), *said("b", theirs, times[1])])
         await store.link(link("l-1", "a", "b"))
 
-        async def read(name):
-            profile = await store.read(name, None)
+        async def counted(name):
+            profile = await read(store, name)
             return [(one.statement.state.value, one.statement.expire_time) for one in profile.consents]
 
-        assert await read("a") == await read("b") == [counts]
+        assert await counted("a") == await counted("b") == [counts]
         await store.link(unlink("l-2", "b"))
-        assert await read("a") == ([] if ours is None else [counts])
-        assert await read("b") == ([] if theirs is None else [counts])
+        assert await counted("a") == ([] if ours is None else [counts])
+        assert await counted("b") == ([] if theirs is None else [counts])
         sources = [one.statement.source for one in await store.consents_of("a")]
         assert sources.count(SOURCE) <= 1
         await store.record([consent("r-new", customer_id="a", at=300)])
-        assert await read("a") == [("granted", None)]
+        assert await counted("a") == [("granted", None)]
 
     run(opened, tmp_path, main)
 
@@ -154,8 +145,8 @@ def test_a_consent_of_any_member_binds_all_from_its_record_on(opened, tmp_path):
         await store.record([consent("r-1", customer_id="a", at=50)])
         await store.link(link("l-1", "a", "b"))
         await store.record([consent("r-2", customer_id="b", at=150, state=State.WITHDRAWN)])
-        assert states(await store.read("a", None)) == {("marketing", "mail"): State.WITHDRAWN}
-        assert states(await store.read("a", 150)) == {("marketing", "mail"): State.GRANTED}
+        assert states(await read(store, "a")) == {("marketing", "mail"): State.WITHDRAWN}
+        assert states(await read(store, "a", 150)) == {("marketing", "mail"): State.GRANTED}
 
     run(opened, tmp_path, main)
 
@@ -166,7 +157,7 @@ def test_of_equal_times_the_value_of_whom_it_was_linked_to_counts(opened, tmp_pa
         await store.upsert([update(name, at=10, plan=json.dumps(name)) for name in ("b", "c", "a")])
         await store.link(link("l-1", "b", "c"))
         await store.link(link("l-2", "b", "a"))
-        assert (await store.read("a", None)).attributes["plan"].value == "b"
+        assert (await read(store, "a")).attributes["plan"].value == "b"
 
     run(opened, tmp_path, main)
 
@@ -200,7 +191,7 @@ def test_links_at_the_same_moment_make_no_circle(opened, tmp_path):
         acts = [link(f"l-{one}{two}", one, two) for one, two in pairs]
         answers = await asyncio.gather(*map(store.link, acts))
         assert [answer.answer for answer in answers].count(LinkAnswer.NEW) == len(NAMES) - 1
-        families = [await store.read(name, None) for name in NAMES]
+        families = [await read(store, name) for name in NAMES]
         assert {family.members for family in families} == {NAMES}
         assert len({family.customer_id for family in families}) == 1
 
@@ -235,7 +226,7 @@ acts = st.lists(
 )
 
 
-@pytest.mark.parametrize("opened", [fake, real])
+@every_store
 def test_who_is_one_is_as_the_pointers_say(opened, tmp_path_factory):
     @settings(max_examples=40 if opened is fake else 15)
     @given(acts)
@@ -250,7 +241,7 @@ def test_who_is_one_is_as_the_pointers_say(opened, tmp_path_factory):
                 elif one != two:
                     await store.link(link(f"l-{number}", one, two))
                     slow.link(one, two)
-                profiles = {name: await store.read(name, None) for name in NAMES}
+                profiles = {name: await read(store, name) for name in NAMES}
                 assert {name: found.members for name, found in profiles.items()} == {
                     name: slow.members(name) for name in NAMES
                 }

@@ -1,91 +1,41 @@
-"""What every store of profiles promises, and what the SQLite one adds."""
+"""What every store of profiles promises."""
 
 import asyncio
-import contextlib
-import threading
+import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from profile_stores import (
+    QUEUE,
+    consent,
+    every_store,
+    everything,
+    link,
+    owner_of,
+    read,
+    real_stores,
+    run,
+    sqlite,
+    unlink,
+    update,
+    using,
+)
 
-from services.chassis.sqlite import Database
-from services.profile.adapters.sqlite_profiles import MIGRATIONS, SqliteProfiles
-from services.profile.domain.consents import Consent, Recorded, State, Statement
+from services.profile.domain.consents import Recorded, State
 from services.profile.domain.identities import Identity
-from services.profile.domain.updates import Taken, Update
+from services.profile.domain.updates import Taken
 from services.profile.fakes import InMemoryProfiles
 from services.profile.ports import StoreOverloaded, StoreUnavailable
 
 
-@contextlib.asynccontextmanager
-async def sqlite_store(folder, *, queue_limit=100):
-    migrations = [path.read_text() for path in sorted(MIGRATIONS.glob("*.sql"))]
-    async with Database.open(folder / "profile.sqlite", migrations, queue_limit=queue_limit) as database:
-        yield SqliteProfiles(database), database
-
-
-@contextlib.asynccontextmanager
-async def real(folder):
-    async with sqlite_store(folder) as (store, _):
-        yield store
-
-
-@contextlib.asynccontextmanager
-async def fake(folder):
-    yield InMemoryProfiles()
-
-
-every_store = pytest.mark.parametrize("opened", [fake, real])
-
-
-def update(customer_id="c1", *, at=10, cards=(), source="test", **attributes):
-    return Update(
-        customer_id=customer_id,
-        attributes=attributes,
-        identities=tuple(Identity("card", card) for card in cards),
-        record_time=at,
-        source=source,
-    )
-
-
-def consent(
-    receipt_id,
-    *,
-    customer_id="c1",
-    at=10,
-    state=State.GRANTED,
-    purpose="marketing",
-    channel="mail",
-    expire_time=None,
-):
-    statement = Statement(
-        receipt_id=receipt_id,
-        customer_id=customer_id,
-        purpose=purpose,
-        channel=channel,
-        state=state,
-        stated_time=at,
-        expire_time=expire_time,
-        source="test",
-    )
-    return Consent(statement=statement, record_time=at)
-
-
-def run(opened, folder, main):
-    async def opening():
-        async with opened(folder) as store:
-            return await main(store)
-
-    return asyncio.run(opening())
-
-
 async def values(store, before=None, customer_id="c1"):
-    profile = await store.read(customer_id, before)
+    profile = await read(store, customer_id, before)
     return {name: (value, time) for name, (value, time, _) in profile.attributes.items()}
 
 
 async def receipts(store, before=None, customer_id="c1"):
-    profile = await store.read(customer_id, before)
+    profile = await read(store, customer_id, before)
     return {
         consent.statement.channel: (consent.statement.receipt_id, consent.statement.state)
         for consent in profile.consents
@@ -95,7 +45,7 @@ async def receipts(store, before=None, customer_id="c1"):
 @every_store
 def test_an_unknown_customer_has_no_profile(opened, tmp_path):
     async def main(store):
-        return await store.read("c1", None), await store.resolve(Identity("card", "1"))
+        return await read(store, "c1"), await owner_of(store, "1")
 
     assert run(opened, tmp_path, main) == (None, None)
 
@@ -145,7 +95,7 @@ def test_of_two_values_of_one_time_the_later_call_wins(opened, tmp_path):
 @every_store
 def test_each_value_comes_back_with_its_source(opened, tmp_path):
     async def sources(store):
-        profile = await store.read("c1", None)
+        profile = await read(store, "c1")
         return {name: attribute.source for name, attribute in profile.attributes.items()}
 
     async def main(store):
@@ -162,8 +112,8 @@ def test_an_identity_belongs_to_one_customer(opened, tmp_path):
     async def main(store):
         first = await store.upsert([update("c1", cards=["1"]), update("c2", cards=["2", "1"], a="1")])
         again = await store.upsert([update("c1", cards=["1", "3"]), update("c2", cards=["4", "3"])])
-        owners = [await store.resolve(Identity("card", card)) for card in "1234"]
-        return first, again, owners, await store.read("c2", None)
+        owners = [await owner_of(store, card) for card in "1234"]
+        return first, again, owners, await read(store, "c2")
 
     first, again, owners, second = run(opened, tmp_path, main)
     assert first == [None, Taken((1,))]
@@ -222,109 +172,188 @@ def test_a_consent_comes_back_whole(opened, tmp_path):
     async def main(store):
         await store.upsert([update()])
         await store.record([consent("r1", expire_time=99)])
-        return (await store.read("c1", None)).consents
+        return (await read(store, "c1")).consents
 
     assert run(opened, tmp_path, main) == [consent("r1", expire_time=99)]
 
 
+@every_store
+def test_a_batch_is_read_in_order_by_id_and_by_identity(opened, tmp_path):
+    async def main(store):
+        batch = [update(f"c{number}", cards=[str(number)], a=str(number)) for number in range(120)]
+        await store.upsert(batch)
+        cards = [Identity("card", str(number)) for number in range(121)]
+        keys = [key for number in range(121) for key in (f"c{number}", cards[number])]
+        found = await store.read(keys, None)
+        assert [None if one is None else one.attributes["a"].value for one in found] == [
+            number for number in range(120) for _ in range(2)
+        ] + [None] * 2
+        assert await store.resolve(cards) == [f"c{number}" for number in range(120)] + [None]
+        assert [one.customer_id for one in await store.read(["c7", "c7", cards[7]], None)] == ["c7"] * 3
+        assert await store.read([], None) == await store.resolve([]) == []
+
+    run(opened, tmp_path, main)
+
+
+NAMES = ("a", "b", "c")
 updates = st.builds(
     update,
-    st.sampled_from(["c1", "c2"]),
+    st.sampled_from(NAMES),
     at=st.integers(1, 3),
     cards=st.lists(st.sampled_from("12")),
     source=st.sampled_from(["crm", "import"]),
-    a=st.sampled_from(["1", "2", "null"]),
+    plan=st.sampled_from(["1", '"\\u0000ä"', "null"]),
 )
 consents = st.builds(
     consent,
-    st.sampled_from(["r1", "r2", "r3"]),
-    customer_id=st.sampled_from(["c1", "c2"]),
+    st.sampled_from(["r1", "r2", "r3", "r4"]),
+    customer_id=st.sampled_from(NAMES),
     at=st.integers(1, 3),
     state=st.sampled_from(State),
     channel=st.sampled_from(["mail", "email"]),
+    expire_time=st.sampled_from([None, 50, 60]),
 )
+link_ids = st.sampled_from(["l1", "l2", "l3", "l4"])
 calls = st.lists(
     st.one_of(
-        st.tuples(st.just("upsert"), st.lists(updates)), st.tuples(st.just("record"), st.lists(consents))
+        st.tuples(st.just("upsert"), st.tuples(st.lists(updates))),
+        st.tuples(st.just("record"), st.tuples(st.lists(consents))),
+        st.tuples(
+            st.just("link"),
+            st.tuples(st.builds(link, link_ids, st.sampled_from(NAMES), st.sampled_from(NAMES))),
+        ),
+        st.tuples(st.just("link"), st.tuples(st.builds(unlink, link_ids, st.sampled_from(NAMES)))),
+        st.tuples(
+            st.just("erase"),
+            st.tuples(st.lists(st.sampled_from(NAMES), min_size=1), st.integers(1, 3)),
+        ),
     ),
-    max_size=5,
+    max_size=12,
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(calls=calls)
-def test_sqlite_answers_as_the_fake_does(calls, tmp_path_factory):
-    async def main():
-        async with fake(None) as expected, real(tmp_path_factory.mktemp("store")) as store:
-            for method, items in calls:
-                assert await getattr(store, method)(items) == await getattr(expected, method)(items)
-            for customer_id in ("c1", "c2"):
-                for before in (1, 2, 3, None):
-                    assert await store.read(customer_id, before) == await expected.read(customer_id, before)
+@real_stores
+def test_every_store_answers_as_the_fake_does(opened, tmp_path_factory):
+    @settings(max_examples=60 if opened is sqlite else 25, deadline=None)
+    @given(calls=calls)
+    def holds(calls):
+        async def main(store):
+            expected = InMemoryProfiles()
+            for method, arguments in calls:
+                assert await getattr(store, method)(*arguments) == await getattr(expected, method)(*arguments)
+            assert await everything(store, NAMES) == await everything(expected, NAMES)
 
-    asyncio.run(main())
+        run(opened, tmp_path_factory.mktemp("store"), main)
+
+    holds()
 
 
-def test_a_large_batch_is_stored_whole(tmp_path):
+@real_stores
+def test_a_large_batch_is_stored_whole(opened, tmp_path):
     async def main(store):
         batch = [update(f"c{number}", cards=[str(number)], a="1", b="2") for number in range(10_000)]
         answers = await store.upsert(batch) + await store.upsert(batch)
         recorded = [consent(f"r{number}", customer_id=f"c{number}") for number in range(10_000)]
         verdicts = await store.record(recorded) + await store.record(recorded)
-        return answers, verdicts, await store.resolve(Identity("card", "9999"))
+        return answers, verdicts, await owner_of(store, "9999")
 
-    answers, verdicts, owner = run(real, tmp_path, main)
+    answers, verdicts, owner = run(opened, tmp_path, main)
     assert answers == [None] * 20_000
     assert verdicts == [Recorded.NEW] * 10_000 + [Recorded.DUPLICATE] * 10_000
     assert owner == "c9999"
 
 
-def test_profiles_outlive_the_store(tmp_path):
+@real_stores
+def test_others_run_while_a_large_batch_is_read(opened, tmp_path):
+    async def main(store):
+        await store.upsert([update(f"c{number}", a="1") for number in range(1_000)])
+        turns = itertools.count()
+
+        async def other():
+            while True:
+                next(turns)
+                await asyncio.sleep(0)
+
+        running = asyncio.create_task(other())
+        await store.read([f"c{number}" for number in range(1_000)], None)
+        running.cancel()
+        return next(turns)
+
+    assert run(opened, tmp_path, main) >= 10
+
+
+def test_profiles_outlive_the_store_in_a_file(tmp_path):
     async def write(store):
         await store.upsert([update(a="1", cards=["1"])])
         await store.record([consent("r1")])
 
-    async def read(store):
-        return await store.resolve(Identity("card", "1")), await values(store), await receipts(store)
+    async def found(store):
+        return await owner_of(store, "1"), await values(store), await receipts(store)
 
-    run(real, tmp_path, write)
-    assert run(real, tmp_path, read) == ("c1", {"a": (1, 10)}, {"mail": ("r1", State.GRANTED)})
-
-
-def test_a_full_disk_is_said_and_nothing_is_half_applied(tmp_path):
-    async def main():
-        async with sqlite_store(tmp_path) as (store, database):
-            await store.upsert([update()])
-            pages = database.read.execute("PRAGMA page_count").fetchone()[0]
-            await database.write(
-                lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 4}")
-            )
-            with pytest.raises(StoreUnavailable, match="full"):
-                await store.upsert([update(f"c{number}" * 20, a="1") for number in range(10_000)])
-            return await store.read("c0" * 20, None), await store.upsert([update("c2")])
-
-    assert asyncio.run(main()) == (None, [None])
+    run(sqlite, tmp_path, write)
+    assert run(sqlite, tmp_path, found) == ("c1", {"a": (1, 10)}, {"mail": ("r1", State.GRANTED)})
 
 
-def test_a_full_queue_is_said_and_what_waits_is_still_applied(tmp_path):
-    async def main():
-        async with sqlite_store(tmp_path, queue_limit=1) as (store, database):
-            entered, released = threading.Event(), threading.Event()
+@real_stores
+def test_a_full_disk_is_said_and_nothing_is_half_applied(opened, tmp_path):
+    async def exercise(held):
+        await held.store.upsert([update()])
+        await held.fill_disk()
+        with pytest.raises(StoreUnavailable, match="full"):
+            await held.store.upsert([update(f"c{number}" * 20, a="1") for number in range(10_000)])
+        assert await read(held.store, "c0" * 20) is None
+        await held.free_disk()
+        assert await held.store.upsert([update("c2", a="1")]) == [None]
 
-            def hold(connection):
-                entered.set()
-                released.wait()
+    using(opened, tmp_path, exercise)
 
-            holding = asyncio.create_task(database.write(hold))
-            try:
-                await asyncio.to_thread(entered.wait)
-                waiting = asyncio.create_task(store.upsert([update("c1")]))
+
+@real_stores
+def test_a_full_queue_is_said_and_what_waits_is_still_applied(opened, tmp_path):
+    async def exercise(held):
+        async with held.queued(QUEUE - 1):
+            waiting = asyncio.create_task(held.store.upsert([update("c1")]))
+            await asyncio.sleep(0.05)
+            with pytest.raises(StoreOverloaded):
+                await held.store.record([consent("r1")])
+        assert await waiting == [None]
+
+    using(opened, tmp_path, exercise)
+
+
+@real_stores
+def test_a_read_amid_links_is_of_one_moment(opened, tmp_path):
+    rounds = 60
+
+    async def exercise(held):
+        store = held.store
+        await store.upsert([update("a", at=1, plan='"mine"'), update("b", at=2, plan='"other"')])
+        await store.record([consent("r-a", customer_id="a"), consent("r-b", customer_id="b", channel="app")])
+        over = asyncio.Event()
+
+        async def change():
+            for number in range(rounds):
+                await store.link(link(f"l-{number}", "a", "b"))
+                await store.link(unlink(f"u-{number}", "b"))
+            over.set()
+
+        async def look():
+            seen = set()
+            while not over.is_set():
+                one, two = await store.read(["a", "b"], None)
+                for profile in (one, two):
+                    is_one = len(profile.members) == 2
+                    assert (profile.version % 2 == 1) is is_one
+                    assert (len(profile.consents) == 2) is is_one
+                    assert profile.attributes["plan"].value == (
+                        "other" if is_one or profile is two else "mine"
+                    )
+                    seen.add(is_one)
                 await asyncio.sleep(0)
-                with pytest.raises(StoreOverloaded):
-                    await store.record([consent("r1")])
-            finally:
-                released.set()
-            await holding
-            return await waiting
+            return seen
 
-    assert asyncio.run(main()) == [None]
+        changing = asyncio.create_task(change())
+        assert {True, False} == set().union(*await asyncio.gather(*(look() for _ in range(2))))
+        await changing
+
+    using(opened, tmp_path, exercise)

@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pasts import file_customers
 from tact.features.v1 import feature_service_pb2 as pb
 
 from services.chassis.inprocess import InProcessStub
@@ -174,20 +175,24 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """The home of a feature service that has stored some events and stopped."""
+    """The home of services that have stored some events of two customers and stopped."""
     folder = tmp_path_factory.mktemp("home")
     playbook = load_playbook(tmp_path_factory.mktemp("shop"), *CHANGES)
+    store(folder, playbook)
+    file_customers(folder, playbook, ["ann", "bob"])
+    return folder
 
+
+def store(folder, playbook, rows=ROWS):
     async def ingest():
         async with AsyncExitStack() as stack:
             opened = open_service(FeatureSettings(home=folder), playbook, lambda: microseconds(NOW))
             stub = InProcessStub(await stack.enter_async_context(opened), 20.0)
-            request = pb.IngestEventsRequest(events=map(event, *zip(*enumerate(ROWS), strict=True)))
+            request = pb.IngestEventsRequest(events=map(event, *zip(*enumerate(rows), strict=True)))
             response = await stub.IngestEvents(request)
             assert all(result.HasField("accepted") for result in response.results), response
 
     asyncio.run(ingest())
-    return folder
 
 
 def event(number, row):
@@ -245,6 +250,36 @@ def test_the_json_holds_all_figures(home, tmp_path, capsys):
         "median_seconds": 60.0,
         "percentile_90_seconds": 60.0,
     }
+
+
+def test_what_one_member_opened_another_closes_while_they_are_linked(tmp_path, capsys):
+    playbook = load_playbook(tmp_path / "shop", *CHANGES)
+    rows = [*ROWS, ("bob", "answered", 750, "b", "bill"), ("ann", "dropped", 5, "a", "bill")]
+    store(tmp_path, playbook, rows)
+    apart, one = {"ann": [], "bob": []}, {"both": []}
+    for number, row in enumerate(rows):
+        apart[row[0]].append(stored(number, row))
+        one["both"].append(stored(number, row))
+    start, now = 0, microseconds(NOW)
+    assert count_by_hand(one, start, now) != count_by_hand(apart, start, now)
+
+    def told():
+        [found] = json.loads(report(tmp_path, tmp_path / "shop", capsys, "--json"))["promises"]
+        return {name: found[name] for name in count_by_hand(one, start, now)[0]}
+
+    file_customers(tmp_path, playbook, ["ann", "bob"])
+    assert told() == count_by_hand(apart, start, now)[0]
+    file_customers(tmp_path, playbook, [], links=[("bob", "ann")])
+    assert told() == count_by_hand(one, start, now)[0]
+    file_customers(tmp_path, playbook, [], unlinks=["ann"])
+    assert told() == count_by_hand(apart, start, now)[0]
+
+
+def test_without_a_store_of_profiles_it_says_that_links_are_not_known(tmp_path, capsys):
+    store(tmp_path, load_playbook(tmp_path / "shop", *CHANGES))
+    note = "There is no store of profiles, so customers that were linked count apart."
+    assert report(tmp_path, tmp_path / "shop", capsys).endswith(f"\n\n{note}\n")
+    assert json.loads(report(tmp_path, tmp_path / "shop", capsys, "--json"))["notes"] == [note]
 
 
 def test_of_nothing_there_is_no_rate(home, tmp_path, capsys):

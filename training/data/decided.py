@@ -22,7 +22,8 @@ class Decided:
     """One decision, ``time`` in microseconds since 1970.
 
     ``customer_id`` is empty where nobody was known, ``arm`` where the customer is in none, with a
-    share of 0. ``candidates`` are the actions considered, whatever removed them later.
+    share of 0. ``members`` are the other ids that were this customer then. ``candidates`` are the actions
+    considered, whatever removed them later.
     """
 
     decision_id: str
@@ -33,6 +34,7 @@ class Decided:
     arm_share: float
     candidates: frozenset[str]
     offered: Sequence[Offered]
+    members: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, SecretStr
 
 from services.engine import instants
 from services.engine.features.feature_set import FeatureSet
@@ -19,7 +19,11 @@ from services.engine.playbook.loader import load
 from services.engine.playbook.playbook import Playbook
 from training.configuration import Configuration
 from training.data.dataset import Dataset, ModelFeature, write_dataset
-from training.data.event_log import ProfileLog, read_events, read_histories
+from training.data.event_log import read_histories
+from training.data.families import Families
+from training.data.ports import EventReader
+from training.data.profile_log import ProfileLog
+from training.data.stores import events_in, profiles_in
 from training.refusal import Refused
 
 
@@ -38,7 +42,11 @@ class DatasetConfig(Configuration):
 
     playbook: Path
     home: Path = Path(".tact")
-    """The folder that holds ``features.sqlite`` and ``profile.sqlite``."""
+    """The folder that holds ``features.sqlite`` and ``profile.sqlite``, as far as these keep the stores."""
+    features_store: SecretStr = SecretStr("")
+    """The ``postgresql://`` URL of the database that keeps events instead."""
+    profile_store: SecretStr = SecretStr("")
+    """The ``postgresql://`` URL of the database that keeps profiles instead."""
     exposures: Exposures
     actions: tuple[str, ...] = ()
     """Only exposures to these actions; empty means all."""
@@ -52,9 +60,9 @@ class DatasetConfig(Configuration):
 def run(config: DatasetConfig) -> Dataset:
     """Build the dataset and write it to ``output``.
 
-    An exposure at time t sees events and attributes before t only. It is labelled 1 where an event
-    of the action's outcome names the action, from t until the outcome's window closes. Context
-    attributes are missing: an event does not tell them.
+    An exposure at time t sees events and attributes before t only, those of all who are linked to the
+    customer by now. It is labelled 1 where an event of the action's outcome names the action, from t until
+    the outcome's window closes. Context attributes are missing: an event does not tell them.
 
     Raises:
         Refused: a name is unknown, a store cannot be read, or there is no closed exposure.
@@ -62,12 +70,15 @@ def run(config: DatasetConfig) -> Dataset:
     playbook = load(config.playbook)
     features = FeatureSet(playbook)
     _check_names(config, playbook)
-    exposures = list(_exposures(config, playbook))
+    events = events_in(config.features_store.get_secret_value() or config.home / "features.sqlite")
+    on_file = profiles_in(config.profile_store.get_secret_value() or config.home / "profile.sqlite")
+    families = Families(on_file.pointers())
+    exposures = list(_exposures(config, playbook, events, families))
     if not exposures:
         raise Refused(f"no exposure has closed by {config.as_of_time.isoformat()}")
     customers = {customer for customer, _, _, _ in exposures}
-    histories = read_histories(config.home / "features.sqlite", customers)
-    profiles = ProfileLog(config.home / "profile.sqlite", playbook)
+    histories = read_histories(events, families, customers)
+    profiles = ProfileLog(on_file, families, customers, playbook)
     layout = _layout(playbook, features, config.without_features)
     rows = [
         {
@@ -93,16 +104,18 @@ def run(config: DatasetConfig) -> Dataset:
     )
 
 
-def _exposures(config: DatasetConfig, playbook: Playbook) -> Iterator[tuple[str, str, int, int]]:
+def _exposures(
+    config: DatasetConfig, playbook: Playbook, events: EventReader, families: Families
+) -> Iterator[tuple[str, str, int, int]]:
     """Yield (customer, action, time, end of the outcome's window) of every closed exposure."""
     as_of = microseconds(config.as_of_time)
-    for customer, event in read_events(config.home / "features.sqlite", {config.exposures.event}):
+    for customer_id, event in events.events(types={config.exposures.event}):
         action_id = str(event.attributes.get(config.exposures.action))
         if action_id not in playbook.actions or (config.actions and action_id not in config.actions):
             continue
         end = playbook.outcome_end(action_id, instant(event.event_time))
         if end is not None and (closed := microseconds(end)) <= as_of:
-            yield customer, action_id, event.event_time, max(closed, event.event_time)
+            yield families.root(customer_id), action_id, event.event_time, max(closed, event.event_time)
 
 
 def _label(playbook: Playbook, history: History, action_id: str, start: int, end: int) -> int:

@@ -47,9 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     report.add_argument(
         "--events",
-        type=Path,
         metavar="FILE",
-        help="the feature service's store; by default beside the log, or under TACT_HOME",
+        help="the feature service's store, or the postgresql:// URL of its database; by default beside a LOG "
+        "that is a file, else what the service would use here",
+    )
+    report.add_argument(
+        "--profiles", metavar="FILE", help="the profile service's store, likewise: it knows who was linked"
     )
 
 
@@ -74,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             every=arguments.every,
             playbook=arguments.playbook,
             events=arguments.events,
+            profiles=arguments.profiles,
         )
     )
     sys.stdout.write(json.dumps(as_json(report), indent=2) + "\n" if arguments.json else as_text(report))

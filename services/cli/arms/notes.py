@@ -31,6 +31,11 @@ def notes(report: Report) -> Iterator[str]:
         yield f"The shares of {_listed(report.changed)} were changed meanwhile: their split is not tested."
     if found.moved:
         yield f"{found.moved:,} customers were in more than one arm: each counts in the first."
+    if not report.is_linked:
+        yield (
+            "There is no store of profiles, so who was linked after a decision still counts apart: say "
+            "--profiles FILE."
+        )
     if report.lacking:
         yield (
             f"{report.lacking:,} decisions were made by versions of the playbook that are not at hand: what "

@@ -90,6 +90,7 @@ def _decided(record: DecisionRecord) -> Decided:
         playbook_version=response.playbook_version,
         arm=response.control_arm,
         arm_share=record.control_arm_share,
+        members=record.profile.member_ids,
         candidates=frozenset(one.action_id for one in record.candidates) - {DO_NOTHING},
         offered=tuple(
             Offered(

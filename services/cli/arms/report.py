@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.arms.reading import Playbooks, decisions, reports
+from services.cli.customer_stores import events_store, families_in, profile_store
 from services.cli.decision_log import home_of, reader_of
 from services.cli.failure import Failure
 from services.engine.instants import instant
 from training.data.aftermath import Aftermath, follow
 from training.data.decided import Decided
-from training.data.event_log import last_event_time, read_events
+from training.data.families import Families
 from training.data.outcomes import Outcomes
+from training.data.stores import events_in, store_of
 from training.evaluation.arms import Arm, compare_arms
 from training.refusal import Refused
 
@@ -28,7 +30,8 @@ class Question:
 
     Decisions count from ``since`` on and where their windows had closed by ``until``. ``within`` is how
     long reports are waited for, None for no matter how long. ``every`` looks at mandatory and
-    transactional actions too.
+    transactional actions too. ``events`` and ``profiles`` name stores, None those beside a log that is
+    named, else those of the services.
     """
 
     log: str | None = None
@@ -38,7 +41,8 @@ class Question:
     within: timedelta | None = None
     every: bool = False
     playbook: Path | None = None
-    events: Path | None = None
+    events: str | None = None
+    profiles: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +50,8 @@ class Report:
     """The arms, no arm first, of decisions made from ``since`` on, by what was known at ``until``.
 
     ``earlier`` decisions were made before the time asked about, ``damaged`` records are not as they were
-    written. ``changed`` names arms whose share was
-    another at some time, so that no split is expected. ``lacking`` counts decisions by playbooks that
-    are not at hand.
+    written. ``changed`` names arms whose share was another at some time, so that no split is expected.
+    ``lacking`` counts decisions by playbooks that are not at hand. ``is_linked`` tells whether links were.
     """
 
     question: Question
@@ -63,6 +66,7 @@ class Report:
     arms: Sequence[Arm]
     changed: Sequence[str]
     lacking: int
+    is_linked: bool
 
 
 def make(question: Question) -> Report:
@@ -81,8 +85,11 @@ def make(question: Question) -> Report:
     made = [one for one in read if one is not None]
     asked = [one for one in made if question.since is None or one.time >= question.since]
     _check_at_hand(asked, playbooks)
+    folder = home if question.log and isinstance(store_of(question.log), Path) else None
     try:
-        until, aftermath = _follow(question, home, asked, playbooks)
+        profiles = profile_store(question.profiles, folder)
+        families = families_in(profiles, is_named=question.profiles is not None)
+        until, aftermath = _follow(question, folder, asked, playbooks, families)
     except Refused as error:
         raise Failure(str(error)) from None
     damaged, earlier, counted = len(read) - len(made), len(made) - len(asked), aftermath.decisions
@@ -106,27 +113,34 @@ def make(question: Question) -> Report:
         arms=compare_arms(aftermath.customers, expected),
         changed=sorted(name for name, share in expected.items() if share is None),
         lacking=sum(playbooks.lacks(one.playbook_version) for one in counted),
+        is_linked=families is not None,
     )
 
 
 def _follow(
-    question: Question, home: Path, asked: Sequence[Decided], playbooks: Playbooks
+    question: Question,
+    folder: Path | None,
+    asked: Sequence[Decided],
+    playbooks: Playbooks,
+    families: Families | None,
 ) -> tuple[int, Aftermath]:
     """Return what followed, and by when; left to the log, that is the newest time on record."""
     told = list(reports(question.log)) if question.live else []
     patience = None if question.within is None else question.within // _MICROSECOND
     outcomes = Outcomes(playbooks.of, every=question.every, patience=patience)
     types = {mark.event for version in _versions(asked) for mark in outcomes.marks(version)}
-    store = question.events or home / "features.sqlite"
-    if types and not store.is_file():
+    store = events_store(question.events, folder)
+    if types and isinstance(store, Path) and not store.is_file():
         raise Failure(
             f"outcomes of the playbook are events, and there is no store of events {store}: say --events FILE"
         )
+    reader = events_in(store)
     until = question.until
     if until is None:
-        last = last_event_time(store) if types else None
+        last = reader.last_event_time() if types else None
         until = max([*(one.time for one in asked), *(one.time for one in told), last or 0])
-    return until, follow(asked, told, read_events(store, types) if types else (), outcomes, until)
+    events = reader.events(types=types) if types else ()
+    return until, follow(asked, told, events, outcomes, until, families)
 
 
 def _check_at_hand(asked: Iterable[Decided], playbooks: Playbooks) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from services.cli.customer_stores import databases
 from services.cli.demo.progress import Steps, bar
 from services.cli.failure import Failure
 from services.engine.features.feature_set import FeatureSet
@@ -30,7 +31,7 @@ def run(playbook: Path, home: Path, data: CompleteJourney, steps: Steps, console
     if known is not None and (home / "mlflow" / "mlflow.db").exists():
         console.print(f"model version {known} is trained and promoted already")
         return None
-    stores: dict[str, Any] = {"home": home.absolute(), "playbook": playbook.absolute()}
+    stores: dict[str, Any] = {"home": home.absolute(), "playbook": playbook.absolute(), **databases()}
     training, proving = home / "datasets" / "training", home / "datasets" / "proving"
     with bar(console) as progress:
         task = progress.add_task("Dataset", total=2)

@@ -19,7 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     report = verbs.add_parser("report", help="how many were kept, and how long closing took")
     report.add_argument(
-        "--home", type=Path, metavar="FOLDER", help="where features.sqlite lies; by default TACT_HOME"
+        "--home",
+        type=Path,
+        metavar="FOLDER",
+        help="where features.sqlite and profile.sqlite lie; by default what services would use here",
     )
     report.add_argument(
         "--playbook",
@@ -51,7 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.until is not None and (arguments.since or 0) > until:
         raise Failure("--since must lie before --until")
     question = Question(
-        home=home, playbook=Path(setting) if setting else None, since=arguments.since, until=until
+        home=home,
+        folder=arguments.home,
+        playbook=Path(setting) if setting else None,
+        since=arguments.since,
+        until=until,
     )
     report = make(question)
     sys.stdout.write(json.dumps(as_json(report), indent=2) + "\n" if arguments.json else as_text(report))

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from services.cli.customer_stores import events_store, families_in, profile_store
 from services.cli.failure import Failure
 from services.engine.features.history import History, StoredEvent
 from services.engine.features.open import spans
@@ -16,7 +17,8 @@ from services.engine.playbook.kinds import Open
 from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.schema.policies import Promise
 from services.engine.playbook.store import opened
-from training.data.event_log import read_events
+from training.data.families import Families
+from training.data.stores import Store, events_in
 from training.evaluation.intervals import Estimate, share
 from training.refusal import Refused
 
@@ -28,18 +30,15 @@ class Question:
     """What to report on: openings in ``[since, until)``, by what was known at ``until``.
 
     Times are microseconds since 1970; without ``since``, all before ``until``. ``playbook`` is what
-    services would be set to.
+    services would be set to. ``folder`` holds the stores as files; None where the settings of services say
+    where they are.
     """
 
     home: Path
+    folder: Path | None = None
     playbook: Path | None = None
     since: int | None = None
     until: int
-
-    @property
-    def events(self) -> Path:
-        """The feature service's store."""
-        return self.home / "features.sqlite"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,11 +95,15 @@ class Unmeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What became of each promise of a playbook, in the order of declaration."""
+    """What became of each promise of a playbook, in the order of declaration.
+
+    ``is_linked`` tells whether links were at hand.
+    """
 
     question: Question
     playbook: Playbook
     promises: Sequence[Tally | Unmeasured]
+    is_linked: bool
 
 
 def make(question: Question) -> Report:
@@ -120,7 +123,12 @@ def make(question: Question) -> Report:
         if isinstance(feature := playbook.features[promise.feature], Open)
         and promise.feature not in playbook.feature_consents
     }
-    histories = _histories(question, {event for each in measured.values() for event in each.event_types})
+    types = {event for each in measured.values() for event in each.event_types}
+    try:
+        families = families_in(profile_store(folder=question.folder))
+        histories = _histories(events_store(folder=question.folder), types, families or Families())
+    except Refused as error:
+        raise Failure(str(error)) from None
     return Report(
         question=question,
         playbook=playbook,
@@ -130,6 +138,7 @@ def make(question: Question) -> Report:
             else Unmeasured(promise=promise, consents=sorted(playbook.feature_consents[promise.feature]))
             for promise in playbook.policies.promises
         ],
+        is_linked=families is not None,
     )
 
 
@@ -176,13 +185,8 @@ def _keyless(definition: Open, history: History, since: int | None, until: int) 
     )
 
 
-def _histories(question: Question, types: set[str]) -> list[History]:
+def _histories(store: Store, types: set[str], families: Families) -> list[History]:
     events: dict[str, list[StoredEvent]] = {}
-    if not question.events.is_file():
-        raise Failure(f"there is no event store {question.events}")
-    try:
-        for customer_id, event in read_events(question.events, types):
-            events.setdefault(customer_id, []).append(event)
-    except Refused as error:
-        raise Failure(str(error)) from None
+    for customer_id, event in events_in(store).events(types=types):
+        events.setdefault(families.root(customer_id), []).append(event)
     return [History(found) for found in events.values()]

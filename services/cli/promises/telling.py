@@ -21,6 +21,7 @@ def as_text(report: Report) -> str:
     lines = [
         f"Promises of {head.name}{since}, as known at {instant(question.until):%Y-%m-%d %H:%M:%S} UTC.",
         *(line for one in report.promises for line in _paragraph(one)),
+        *(line for note in _notes(report) for line in ("", note)),
     ]
     return "\n".join(wrapped(line, WIDTH) if line else "" for line in lines) + "\n"
 
@@ -58,7 +59,13 @@ def as_json(report: Report) -> dict[str, Any]:
         "since_time": None if question.since is None else instant(question.since).isoformat(),
         "until_time": instant(question.until).isoformat(),
         "promises": [_figures(one) for one in report.promises],
+        "notes": list(_notes(report)),
     }
+
+
+def _notes(report: Report) -> Iterator[str]:
+    if not report.is_linked:
+        yield "There is no store of profiles, so customers that were linked count apart."
 
 
 def _figures(one: Tally | Unmeasured) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
+from services.profile.adapters.rows import link_of, link_row
 from services.profile.domain.consents import Consent
 from services.profile.domain.links import (
     Family,
@@ -14,8 +15,8 @@ from services.profile.domain.links import (
     Linked,
     Linking,
     LinkRecord,
-    is_same,
     ordered,
+    settle,
     stricter,
 )
 
@@ -56,10 +57,19 @@ _INSERT: Final = """
 """
 
 
+def root(connection: sqlite3.Connection, customer_id: str) -> str | None:
+    """Return the customer that an id is a member of, itself where of none, None where nobody knows it."""
+    row = connection.execute(_ROOT, (customer_id,)).fetchone()
+    return None if row is None else str(row[0])
+
+
 def family(connection: sqlite3.Connection, customer_id: str) -> Family | None:
     """Return who is one with a customer, None where nobody knows it."""
-    row = connection.execute(_ROOT, (customer_id,)).fetchone()
-    return None if row is None else _family(connection, row[0])
+    if (found := root(connection, customer_id)) is None:
+        return None
+    members = ordered(row[0] for row in connection.execute(_MEMBERS, (found,)).fetchall())
+    (version,) = connection.execute(_VERSION, (json.dumps(members),)).fetchone()
+    return Family(customer_id=found, members=members, version=version)
 
 
 def put(
@@ -73,66 +83,23 @@ def put(
     ``consents_of`` returns what members said in the order of arrival, ``record`` appends.
     """
     row = connection.execute(f"{_LINK} WHERE link_id = ?", (linking.link_id,)).fetchone()
-    if row is not None:
-        known = _record(row)
-        if not is_same(linking, known.linking):
-            return Linked(answer=LinkAnswer.REUSED)
-        return _told(connection, known, LinkAnswer.DUPLICATE)
-    if linking.is_unlink:
-        return _unlink(connection, linking)
+    known = None if row is None else link_of(row)
     ours, theirs = (family(connection, key) for key in (linking.customer_id, linking.member_id))
-    if ours is None or theirs is None:
-        return Linked(answer=LinkAnswer.CUSTOMER_UNKNOWN)
-    if ours == theirs:
-        return Linked(answer=LinkAnswer.DUPLICATE, family=ours)
-    roots = (ours.customer_id, theirs.customer_id)
-    record(stricter(linking, consents_of(ours.members), consents_of(theirs.members), roots))
-    connection.execute("INSERT INTO pointers VALUES (?, ?)", (theirs.customer_id, ours.customer_id))
-    return _filed(connection, LinkRecord(linking=linking, customer_id=roots[0], member_id=roots[1]))
-
-
-def related(connection: sqlite3.Connection, members: Sequence[str]) -> list[LinkRecord]:
-    """Return every act that members, or who was ever linked to one, had a part in, in order."""
-    return [_record(row) for row in connection.execute(_RELATED, (json.dumps(members),)).fetchall()]
-
-
-def _unlink(connection: sqlite3.Connection, linking: Linking) -> Linked:
-    before = family(connection, linking.member_id)
-    if before is None:
-        return Linked(answer=LinkAnswer.CUSTOMER_UNKNOWN)
-    if before.customer_id == linking.member_id:
-        return Linked(answer=LinkAnswer.NOT_LINKED)
-    connection.execute("DELETE FROM pointers WHERE member_id = ?", (linking.member_id,))
-    act = LinkRecord(linking=linking, customer_id=before.customer_id, member_id=linking.member_id)
-    return _filed(connection, act)
-
-
-def _filed(connection: sqlite3.Connection, act: LinkRecord) -> Linked:
-    said = act.linking
-    row = (said.link_id, said.customer_id, said.member_id, int(said.is_unlink), said.source, said.record_time)
-    connection.execute(_INSERT, (*row, act.customer_id, act.member_id))
-    return _told(connection, act, LinkAnswer.NEW)
-
-
-def _told(connection: sqlite3.Connection, act: LinkRecord, answer: LinkAnswer) -> Linked:
+    answer, act = settle(linking, known, ours, theirs)
+    if act is None:
+        return Linked(answer=answer)
+    if answer is LinkAnswer.NEW:
+        if linking.is_unlink:
+            connection.execute("DELETE FROM pointers WHERE member_id = ?", (act.member_id,))
+        elif ours and theirs:
+            roots = (act.customer_id, act.member_id)
+            record(stricter(linking, consents_of(ours.members), consents_of(theirs.members), roots))
+            connection.execute("INSERT INTO pointers VALUES (?, ?)", (act.member_id, act.customer_id))
+        connection.execute(_INSERT, link_row(act))
     left = family(connection, act.member_id) if act.linking.is_unlink else None
     return Linked(answer=answer, family=family(connection, act.customer_id), left=left)
 
 
-def _family(connection: sqlite3.Connection, root: str) -> Family:
-    members = ordered(row[0] for row in connection.execute(_MEMBERS, (root,)).fetchall())
-    (version,) = connection.execute(_VERSION, (json.dumps(members),)).fetchone()
-    return Family(customer_id=root, members=members, version=version)
-
-
-def _record(row: Sequence[Any]) -> LinkRecord:
-    link_id, customer_id, member_id, is_unlink, source, record_time, about, member = row
-    linking = Linking(
-        link_id=link_id,
-        customer_id=customer_id,
-        member_id=member_id,
-        is_unlink=bool(is_unlink),
-        source=source,
-        record_time=record_time,
-    )
-    return LinkRecord(linking=linking, customer_id=about, member_id=member)
+def related(connection: sqlite3.Connection, members: Sequence[str]) -> list[LinkRecord]:
+    """Return every act that members, or who was ever linked to one, had a part in, in order."""
+    return [link_of(row) for row in connection.execute(_RELATED, (json.dumps(members),)).fetchall()]

@@ -78,6 +78,13 @@ class BorrowedValues:
                 found[name] = Attribute(newest.value, newest.record_time, newest.source)
         return found
 
+    def forget(self, customer_ids: Iterable[str]) -> None:
+        """Forget all values of customers."""
+        for customer_id in customer_ids:
+            for name, arrived in self._arrived.items():
+                for value in self._histories.pop((customer_id, name), ()):
+                    del arrived[customer_id, value.record_time]
+
     def let_go(self, now: int) -> None:
         """Forget values whose time is up, of each name a few at most, so that no call takes long.
 

@@ -17,6 +17,10 @@ class Identity(NamedTuple):
     value: str
 
 
+CustomerKey = str | Identity
+"""The id of a customer, or one of its identities."""
+
+
 def check_identity(identity: Identity, playbook: Playbook, field: str, violations: list[Violation]) -> None:
     """Check an identity; ``field`` is its path, or empty where it is the item itself."""
     prefix = f"{field}." if field else ""

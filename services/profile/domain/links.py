@@ -72,6 +72,30 @@ def is_same(said: Linking, known: Linking) -> bool:
     return replace(said, record_time=known.record_time) == known
 
 
+def settle(
+    linking: Linking, known: LinkRecord | None, ours: Family | None, theirs: Family | None
+) -> tuple[LinkAnswer, LinkRecord | None]:
+    """Decide on an act; return what came of it, and the record to put on file where it is new.
+
+    Where it is a duplicate, the record is the one that it repeats, or what it would have been of two who
+    are one already. ``known`` is on file under the same id, ``ours`` is of the customer and ``theirs`` of
+    the member, None where nobody knows them.
+    """
+    if known is not None:
+        return (LinkAnswer.DUPLICATE, known) if is_same(linking, known.linking) else (LinkAnswer.REUSED, None)
+    if linking.is_unlink:
+        if theirs is None:
+            return LinkAnswer.CUSTOMER_UNKNOWN, None
+        if theirs.customer_id == linking.member_id:
+            return LinkAnswer.NOT_LINKED, None
+        left, member_id = theirs.customer_id, linking.member_id
+        return LinkAnswer.NEW, LinkRecord(linking=linking, customer_id=left, member_id=member_id)
+    if ours is None or theirs is None:
+        return LinkAnswer.CUSTOMER_UNKNOWN, None
+    act = LinkRecord(linking=linking, customer_id=ours.customer_id, member_id=theirs.customer_id)
+    return LinkAnswer.DUPLICATE if ours == theirs else LinkAnswer.NEW, act
+
+
 def stricter(
     linking: Linking, customer: Sequence[Consent], other: Sequence[Consent], roots: tuple[str, str]
 ) -> list[Consent]:

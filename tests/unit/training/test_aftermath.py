@@ -14,6 +14,7 @@ from services.engine.features.history import StoredEvent
 from services.engine.playbook.loader import load
 from training.data.aftermath import follow
 from training.data.decided import Decided, Offered, Reported
+from training.data.families import Families
 from training.data.outcomes import Outcomes
 
 HOUR = 3_600_000_000
@@ -47,7 +48,9 @@ WITHIN = {"bread-coupon": 3 * HOUR, "wine-coupon": 5 * HOUR}
 VALUE = {"bread-coupon": 4.0, "wine-coupon": 9.0}
 
 
-def decided(decision_id="d", customer_id="anna", time=0, candidates=("wine-coupon",), offered=(), arm=""):
+def decided(
+    decision_id="d", customer_id="anna", time=0, candidates=("wine-coupon",), offered=(), arm="", members=()
+):
     return Decided(
         decision_id=decision_id,
         customer_id=customer_id,
@@ -57,6 +60,7 @@ def decided(decision_id="d", customer_id="anna", time=0, candidates=("wine-coupo
         arm_share=0.0,
         candidates=frozenset(candidates),
         offered=offered,
+        members=members,
     )
 
 
@@ -74,8 +78,8 @@ def bought(time, action="wine-coupon", customer="anna", kind="bought"):
     )
 
 
-def after(decisions, reports=(), events=(), until=LATE, **options):
-    return follow(decisions, reports, events, Outcomes(lambda version: book(), **options), until)
+def after(decisions, reports=(), events=(), until=LATE, families=None, **options):
+    return follow(decisions, reports, events, Outcomes(lambda version: book(), **options), until, families)
 
 
 def alone(*arguments, **options):
@@ -207,12 +211,37 @@ def test_who_is_not_known_is_left_out():
     assert (found.nobody, len(found.customers)) == (1, 1)
 
 
+def test_who_is_linked_by_now_is_one_customer_by_whichever_id():
+    decisions = [decided(arm="early"), decided("e", "bob", time=HOUR, arm="late", offered=(offer(),))]
+    events = [bought(2 * HOUR, customer="carl")]
+    found = after(
+        decisions, [told(decision_id="e")], events, families=Families([("carl", "bob"), ("anna", "bob")])
+    )
+    (customer,) = found.customers
+    assert (customer.arm, customer.decisions, found.moved) == ("early", 2, 1)
+    assert (customer.value, customer.reported) == (9.0 + 0.5, {"ACCEPTED": 1})
+
+
+def test_who_was_one_when_it_was_decided_is_one_customer_also_after_an_unlink():
+    decisions = [decided(members=("anna", "bob")), decided("e", "bob", time=HOUR)]
+    customer = alone(decisions, events=[bought(2 * HOUR, customer="bob")])
+    assert (customer.decisions, customer.value) == (2, 9.0)
+
+
+def test_a_decision_that_does_not_count_makes_nobody_one():
+    decisions = [decided(), decided("e", "bob"), decided("f", time=DAY, members=("anna", "bob"))]
+    found = after(decisions, events=[bought(1, customer="bob")], until=6 * HOUR)
+    assert found.open == 1
+    assert [one.succeeded for one in found.customers] == [False, True]
+
+
 times = st.integers(0, 12).map(lambda hour: hour * HOUR)
 decisions = st.lists(
     st.builds(
         decided,
-        customer_id=st.sampled_from(["anna", "anna", "bob"]),
+        customer_id=st.sampled_from(["anna", "anna", "bob", "carl"]),
         time=times,
+        members=st.sampled_from([(), (), ("anna", "bob"), ("carl",), ("dora", "carl")]),
         candidates=st.sets(st.sampled_from(["bread-coupon", "wine-coupon", "survey"])),
     ),
     max_size=8,
@@ -222,27 +251,38 @@ events = st.lists(
         bought,
         times,
         st.sampled_from(["bread-coupon", "wine-coupon", "survey"]),
-        st.sampled_from(["anna", "anna", "bob"]),
+        st.sampled_from(["anna", "anna", "bob", "carl", "dora"]),
     ),
     max_size=10,
 )
+links = st.lists(
+    st.sampled_from([("bob", "anna"), ("carl", "dora"), ("anna", "carl")]), max_size=2, unique=True
+)
 
 
-@given(decisions, events, st.just(LATE) | times)
-def test_successes_are_what_a_slow_count_finds(decisions, events, until):
-    found = after(decisions, events=events, until=until)
-    expected, still_open = {}, 0
+@given(decisions, events, st.just(LATE) | times, links)
+def test_successes_are_what_a_slow_count_finds(decisions, events, until, links):
+    found = after(decisions, events=events, until=until, families=Families(links))
+    counted, still_open = [], 0
     for decision in decisions:
         ends = {action: decision.time + WITHIN[action] for action in decision.candidates & WITHIN.keys()}
         if decision.time > until or any(end > until for end in ends.values()):
             still_open += 1
-            continue
-        hits = expected.setdefault(decision.customer_id, set())
+        else:
+            counted.append((decision, ends))
+    pairs = [*links, *((one.customer_id, other) for one, _ in counted for other in one.members)]
+    expected = {}
+    for decision, ends in counted:
+        family = {decision.customer_id}
+        for _ in pairs:
+            family.update(name for pair in pairs for name in pair if family & set(pair))
+        asked_for = {one.customer_id for one, _ in counted}
+        hits = expected.setdefault(min(family & asked_for), set())
         for action, end in ends.items():
             mine = [
                 event.event_time
                 for who, event in events
-                if who == decision.customer_id and event.attributes["action"] == action
+                if who in family and event.attributes["action"] == action
             ]
             waited = [time for time in mine if decision.time <= time < end]
             hits.update((action, time) for time in sorted(waited)[:1])

@@ -1,4 +1,4 @@
-"""The SQL of profiles.
+"""The SQL of profiles in SQLite.
 
 Batches go in and come out as one JSON value of one statement. With a step for each row the writer
 thread would have to win the interpreter's lock back from the event loop once a row.
@@ -57,4 +57,18 @@ CONSENTS: Final = """
     SELECT receipt_id, customer_id, purpose, channel, state,
            stated_time, expire_time, source, record_time
     FROM consents WHERE customer_id IN (SELECT value FROM json_each(?)) AND record_time < ? ORDER BY sequence
+"""
+# A pointer of which only one end is named.
+APART: Final = """
+    SELECT 1 FROM pointers WHERE member_id IN (SELECT value FROM json_each(?1))
+        AND customer_id NOT IN (SELECT value FROM json_each(?1))
+    UNION ALL
+    SELECT 1 FROM pointers WHERE customer_id IN (SELECT value FROM json_each(?1))
+        AND member_id NOT IN (SELECT value FROM json_each(?1))
+    LIMIT 1
+"""
+INSERT_ERASURES: Final = """
+    INSERT INTO erasures
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?) WHERE true
+    ON CONFLICT DO UPDATE SET erase_time = max(erase_time, excluded.erase_time)
 """
