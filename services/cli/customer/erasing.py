@@ -18,6 +18,7 @@ from services.cli.customer.report import Applied, ReportFile, Step
 from services.cli.customer.telling import lines
 from services.cli.customer.training_sets import TrainingSets
 from services.cli.failure import Failure
+from services.engine.instants import microseconds
 from services.features.settings import FeatureSettings
 
 _ATTEMPTS: Final = 3
@@ -96,10 +97,10 @@ async def _erase_in(service: Reached, customer_ids: tuple[str, ...]) -> dict[str
 
 async def _again(arguments: argparse.Namespace, folder: Path, sets: TrainingSets) -> int:
     """Do finished erasures again, the earliest first; one that fails keeps no other back."""
-    since = arguments.since
-    chosen = [file for file in reports.reports(folder) if since is None or file.report.begin_time >= since]
+    since = arguments.since or 0
+    chosen = [file for file in reports.reports(folder) if microseconds(file.report.begin_time) >= since]
     if not chosen:
-        raise Failure(f"there is no report of an erasure in {folder}" + (f" since {since}" if since else ""))
+        raise Failure(f"there is no report of an erasure in {folder}" + (" since then" if since else ""))
     ids = [one for file in chosen for one in file.report.customer_ids]
     if not _agreed(arguments, tuple(ids)):
         sys.stdout.write("nothing was erased\n")
