@@ -9,9 +9,8 @@ import zipfile
 import databases
 import profile_stores
 import pytest
-from decision_logs import MIGRATIONS, MIGRATIONS_OF_POSTGRESQL
+from decision_logs import MIGRATIONS, MIGRATIONS_OF_POSTGRESQL, fill
 from event_stores import postgresql_store, sqlite_store
-from test_decision_log_erasure import fill
 
 from services.chassis.postgres import Postgres
 from services.chassis.sqlite import Database

@@ -7,6 +7,7 @@ import sys
 
 import grpc
 import learned
+import monitoring
 import pytest
 import worlds
 from archives import Stores, manifest_of
@@ -403,3 +404,27 @@ def test_what_is_no_report_is_said(content, tact, tmp_path):
     assert "is no report" in error
     code, _, error = tact("erase", "--again", tmp_path)
     assert code == 1
+
+
+def test_services_in_one_process_are_erased_from_as_well(tmp_path, monkeypatch, capsys):
+    home, shop = tmp_path / "home", worlds.write_shop(tmp_path / "shop")
+    home.mkdir()
+    happened = features_pb.Event(
+        event_id="anna e", customer_id="anna", type="complaint", event_time=instant(NOON)
+    )
+
+    async def exercise():
+        async with (
+            monitoring.up(home, TACT_PLAYBOOK=str(shop)) as ports,
+            monitoring.stubs(ports, worlds.DESCRIPTORS) as stubs,
+        ):
+            await stubs["features"].IngestEvents(features_pb.IngestEventsRequest(events=[happened]))
+            await stubs["gateway"].Decide(request("anna"))
+            monkeypatch.setenv("TACT_HOME", str(home))
+            for name in ("profile", "features", "gateway"):
+                monkeypatch.setenv(f"TACT_{name.upper()}_PORT", str(ports[name]["port"]))
+            return await asyncio.to_thread(main, ["customer", "erase", "anna"])
+
+    assert asyncio.run(exercise()) == 0
+    assert "features: 1 events" in capsys.readouterr().out
+    assert not any("anna" in repr(row) for rows in Stores(home).everything().values() for row in rows)

@@ -406,3 +406,29 @@ def test_an_import_that_broke_off_is_finished_by_the_same_command(
         asyncio.run(make_room())
         assert tact(there, "data", "import", blocked)[0] == 0
         assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_who_decides_and_reads_meanwhile_is_told_of_what_was_put_in(target, archive, tact, tmp_path):
+    """What was decided by the ledger of before is not written, and features hold no state of before."""
+    path, _ = archive
+
+    async def decide_a_lot(stores):
+        async with stores.log() as log:
+            for number in range(9):
+                versions = (await log.ledger(["anna"], NOW)).versions
+                assert await log.append(reserving(f"own-{number}", versions)) is None
+            return (await log.ledger(["anna"], NOW)).versions
+
+    async def go_on(stores, versions):
+        async with stores.log() as log:
+            with pytest.raises(LedgerMoved):
+                await log.append(reserving("late", versions))
+        async with stores.events() as events:
+            (version,), newest = await events.versions(["anna"])
+            assert 0 < version.change <= newest
+
+    with opened(target, tmp_path / "b") as there:
+        versions = asyncio.run(decide_a_lot(there))
+        assert tact(there, "data", "import", path)[0] == 0
+        asyncio.run(go_on(there, versions))
