@@ -27,6 +27,7 @@ SUBCOMMANDS: Final = {
     "promises": ("services.cli.promises", "measure how response-time promises are kept"),
     "events": ("services.cli.events", "import events from CSV and Parquet files"),
     "data": ("services.cli.data", "export all that the services keep, and import it elsewhere"),
+    "features": ("services.cli.features", "prove that served features are what the events say"),
     "dataset": ("services.cli.job", "build a dataset from the event log"),
     "train": ("services.cli.job", "train a model and register it"),
     "evaluate": ("services.cli.job", "evaluate a registered model on a dataset"),
