@@ -21,7 +21,7 @@ SUBCOMMANDS: Final = {
     "demo": ("services.cli.demo", "train and decide on public shopping data"),
     "playbook": ("services.cli.playbook", "check, test, publish or roll back a playbook"),
     "explain": ("services.cli.explain", "tell why one decision was made so"),
-    "customer": ("services.cli.customer", "link and unlink customers, tell their links and consents"),
+    "customer": ("services.cli.customer", "link, export and erase customers, tell their links and consents"),
     "replay": ("services.cli.replay", "make decisions on record again and say what differs"),
     "arms": ("services.cli.arms", "measure what each layer of deciding is worth, by control arms"),
     "promises": ("services.cli.promises", "measure how response-time promises are kept"),
