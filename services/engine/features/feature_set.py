@@ -122,13 +122,16 @@ class FeatureSet:
             KeyError: an action is not in the playbook.
         """
         rows = np.empty((len(action_ids), len(self.candidate_names)))
+        if not action_ids:
+            return rows
         numbers = self._compute(self._shared, history, as_of)
+        found = {
+            name: affinity.behaviour(d, self._playbook, history.of(d.event).where(d.where), as_of)
+            for name, d in self._affinities.items()
+        }
         for row, action_id in enumerate(action_ids):
             for (name, d), wanted in zip(self._affinities.items(), self._weights[action_id], strict=True):
-                numbers[name] = math.nan
-                if wanted is not None:
-                    series = history.of(d.event).where(d.where)
-                    numbers[name] = affinity.compute(d, self._playbook, series, as_of, wanted)
+                numbers[name] = math.nan if wanted is None else affinity.compute(d, found[name], wanted)
             for name, formula in self._varying_formulas.items():
                 numbers[name] = expression.compute(formula, self._playbook.environment, numbers)
             rows[row] = [numbers[name] for name in self.candidate_names]
