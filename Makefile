@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench flamegraph check gen lock clean
+.PHONY: help setup demo up test test-integration bench flamegraph check gen lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,9 +9,11 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python \
 	--constraint requirements.lock --build-constraint requirements.lock
 SOURCES := pyproject.toml protos/pyproject.toml requirements.lock
 PROTOS := $(shell find protos/tact -name '*.proto' 2>/dev/null | sort)
+# What promises the same of every kind of store.
+INTEGRATION := tests/contract tests/integration
 
 help: ## list every target
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: .venv/installed-dev ## install everything that a developer needs into .venv
 
@@ -23,6 +25,9 @@ up: .venv/installed-demo ## run all services in one process
 
 test: .venv/installed-test ## run the tests; needs no server
 	@$(BIN)/python -m pytest
+
+test-integration: .venv/installed-test ## run the contract suites on real PostgreSQL, Redis and NATS; skips nothing
+	@TACT_REQUIRE_SERVERS=1 TACT_PARITY_STREAMS=10000 $(BIN)/python -m pytest --refuse-skips $(INTEGRATION)
 
 bench: .venv/installed-test ## measure Decide against bare gRPC, all in one run of about six minutes
 	@PYTHONPATH=tests $(BIN)/python -m bench

@@ -7,10 +7,10 @@ import sqlite3
 import zipfile
 
 import databases
+import profile_stores
 import pytest
-from decision_logs import MIGRATIONS, MIGRATIONS_OF_POSTGRESQL
+from decision_logs import MIGRATIONS, MIGRATIONS_OF_POSTGRESQL, fill
 from event_stores import postgresql_store, sqlite_store
-from test_decision_log_erasure import fill
 
 from services.chassis.postgres import Postgres
 from services.chassis.sqlite import Database
@@ -21,7 +21,7 @@ from services.gateway.adapters.postgres_log import PostgresLog
 from services.gateway.adapters.sqlite_log import SqliteLog
 
 KINDS = ("sqlite", "postgresql")
-LEFT_BEHIND = {"features": {"counter", "changes"}, "gateway": {"ledgers", "last_model"}}
+LEFT_BEHIND = {"profile": set(), "features": {"counter", "changes"}, "gateway": {"ledgers", "last_model"}}
 """Tables in which a store goes on by itself."""
 
 
@@ -35,6 +35,7 @@ class Stores:
     def environ(self):
         """Return the settings that name them."""
         named = {f"TACT_{part.name.upper()}_STORE": self.url for part in PARTS}
+        named["TACT_PROFILE_IDENTITY_LEASE_SECONDS"] = "0.1"
         return {"TACT_HOME": str(self.home), **(named if self.url else {})}
 
     @contextlib.asynccontextmanager
@@ -48,6 +49,13 @@ class Stores:
             migrations = [path.read_text() for path in MIGRATIONS]
             async with Database.open(self.home / "gateway.sqlite", migrations) as database:
                 yield SqliteLog(database)
+
+    @contextlib.asynccontextmanager
+    async def profiles(self):
+        """Open the store of profiles."""
+        opened = profile_stores.postgresql_at(self.url) if self.url else profile_stores.sqlite(self.home)
+        async with opened as held:
+            yield held.store
 
     @contextlib.asynccontextmanager
     async def events(self):
@@ -93,6 +101,16 @@ async def populate(stores, *customer_ids):
     """Put something of every kind into every store for each customer."""
     async with stores.log() as log:
         await fill(log, *customer_ids)
+    async with stores.profiles() as profiles:
+        await profile_stores.made(profiles, *customer_ids)
+        for name in customer_ids:
+            await profiles.upsert([profile_stores.update(name, at=20, age="41", segment="null")])
+            await profiles.record([profile_stores.consent(f"{name} consent", customer_id=name)])
+        for name in customer_ids[1:]:
+            await profiles.link(profile_stores.link(f"{name} link", customer_ids[0], name))
+            await profiles.link(profile_stores.unlink(f"{name} unlink", name))
+        if len(customer_ids) > 2:
+            await profiles.link(profile_stores.link("last", *customer_ids[1:3]))
     async with stores.events() as events:
         for number, name in enumerate(customer_ids):
             await events.append([event(1_000 * number + place, name) for place in range(3)])

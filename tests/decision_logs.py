@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import databases
@@ -16,7 +16,7 @@ from services.chassis.sqlite import Database
 from services.engine.policy.contact import Facts, Ledger
 from services.gateway.adapters.postgres_log import PostgresLog
 from services.gateway.adapters.sqlite_log import SqliteLog
-from services.gateway.domain.ledger import Offer
+from services.gateway.domain.ledger import Claim, Offer
 from services.gateway.domain.outcomes import OutcomeReport
 from services.gateway.fakes import InMemoryLog
 from services.gateway.ports import LogEntry, NotLogged
@@ -211,6 +211,25 @@ def outcome(outcome_id="o-1", **changes):
         outcome_id=outcome_id, decision_id="d-1", rank=1, kind="ACCEPTED", outcome_time=NOW
     )
     return replace(report, **changes)
+
+
+async def fill(log, *customer_ids):
+    """Put something of every kind on record for each customer: decisions, a claim, outcomes."""
+    for name in customer_ids:
+        until = NOW + timedelta(days=1)
+        reserved = [offer("bread-coupon", until), offer("survey", group="service", is_inbound=True)]
+        await log.append(entry(f"{name}-1", customer_id=name, offers=reserved, versions={name: 0}))
+        family = {"members": [name], "identity_version": 7}
+        await log.append(entry(f"{name}-2", customer_id=name, offers=[offer("bread-coupon")], **family))
+        await log.append(entry(f"{name}-3", customer_id=name, offers=[], record=b"\xff\x00"))
+        await log.append(entry(f"{name}-4", customer_id=name, live=False))
+        claim = Claim(claim_id="sender", time=NOW + timedelta(hours=1))
+        await log.claim(f"{name}-1", 1, claim, (await log.ledger([name], NOW)).versions)
+        reports = [
+            outcome(f"{name} o-1", decision_id=f"{name}-1", measures={"effort": 0.1}),
+            outcome(f"{name} o-2", decision_id=f"{name}-2", kind="DELIVERED"),
+        ]
+        assert (await log.record_outcomes(reports, NOW)).verdicts == ["accepted", "accepted"]
 
 
 def using(opened, folder, exercise):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 
 import psycopg
 import redis
@@ -60,6 +61,7 @@ class Postgresql(Server):
     """A cluster with one empty database; it syncs what it commits."""
 
     def __init__(self, folder):
+        self.folder = Path(folder)
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": folder}

@@ -41,6 +41,10 @@ class Reader(Protocol):
         """Return how many decisions are on record."""
         ...
 
+    def erased(self) -> int:
+        """Return how many decisions were on record and were erased with their customers."""
+        ...
+
     def entries(self, live: bool) -> Iterator[tuple[int, Entry]]:
         """Yield each decision with its record time, the earliest first."""
         ...
@@ -58,6 +62,15 @@ def count(log: str | None, *, live: bool = True, dry: bool = True) -> int:
     """
     reader = reader_of(log)
     return sum(reader.count(is_live) for is_live in _wanted(live, dry))
+
+
+def erased(log: str | None) -> int:
+    """Return how many decisions were erased with their customers.
+
+    Raises:
+        Failure: there is no such log, it is none, or it cannot be read.
+    """
+    return reader_of(log).erased()
 
 
 def records(log: str | None, *, live: bool = True, dry: bool = True) -> Iterator[Entry]:

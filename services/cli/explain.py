@@ -72,6 +72,8 @@ def _why(error: grpc.aio.AioRpcError, address: str, decision_id: str) -> str:
     reason = error.code().name if info is None else info.reason
     if reason == "DECISION_UNKNOWN":
         return f"the gateway at {address} has no decision {decision_id} on record"
+    if reason == "DECISION_ERASED":
+        return f"the decision {decision_id} was erased with its customer"
     if reason == "PLAYBOOK_VERSION_UNKNOWN":
         return f"the gateway at {address} cannot make this decision again: {error.details()}"
     if reason == "REQUEST_INVALID":

@@ -21,6 +21,8 @@ _COUNT: Final = {
     True: "SELECT count(*) FROM decisions",
     False: "SELECT count(*) FROM dry_run_decisions",
 }
+_HAS_ERASED: Final = "SELECT (to_regclass('erased_decisions') IS NOT NULL)::integer"
+_ERASED: Final = "SELECT count(*) FROM erased_decisions"
 _LATEST: Final = {
     True: "SELECT coalesce(max(record_time), 0) FROM decisions",
     False: "SELECT coalesce(max(record_time), 0) FROM dry_run_decisions",
@@ -62,6 +64,11 @@ class PostgresDecisions:
     def count(self, live: bool) -> int:
         """Return how many decisions are on record."""
         return self._one(_COUNT[live])
+
+    def erased(self) -> int:
+        """Return how many decisions were erased."""
+        # Older logs do not have the table.
+        return self._one(_ERASED) if self._one(_HAS_ERASED) else 0
 
     def entries(self, live: bool) -> Iterator[tuple[int, Entry]]:
         """Yield each decision with its record time; ties by their ids."""

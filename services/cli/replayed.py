@@ -46,6 +46,7 @@ class Tally:
     different: int = 0
     impossible: int = 0
     damaged: int = 0
+    erased: int = 0
     score_difference: float | None = None
     groups: dict[str, Group] = field(default_factory=dict)
     others: int = 0
@@ -84,6 +85,7 @@ class Tally:
             "different": self.different,
             "impossible": self.impossible,
             "damaged": self.damaged,
+            "erased": self.erased,
             "score_difference": self.score_difference,
         }
         return json.dumps(counts) + "\n"
@@ -103,7 +105,8 @@ class Tally:
             yield f"other trouble: {self.others}"
         if self.score_difference is not None:
             yield f"largest difference of a score: {self.score_difference:.3g}"
-        yield f"{self.identical} of {self.decisions} identical"
+        gone = f", {self.erased} erased with their customers" if self.erased else ""
+        yield f"{self.identical} of {self.decisions} identical{gone}"
 
 
 def as_json(entry: Entry, replay: Replay) -> str:

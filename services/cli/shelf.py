@@ -29,6 +29,10 @@ class Shelf:
         self._found = lru_cache(_KEPT)(self.find)
 
     async def edition(self, version: str) -> Edition:
+        """Return the edition of a version, as ``held`` does."""
+        return self.held(version)
+
+    def held(self, version: str) -> Edition:
         """Return the edition of a version.
 
         Raises:

@@ -20,6 +20,7 @@ _COUNT: Final = {
     True: "SELECT count(*) FROM decisions",
     False: "SELECT count(*) FROM dry_run_decisions",
 }
+_ERASED: Final = "SELECT count(*) FROM erased_decisions"
 _LAST: Final = {
     True: "SELECT coalesce(max(rowid), 0) FROM decisions",
     False: "SELECT coalesce(max(rowid), 0) FROM dry_run_decisions",
@@ -59,6 +60,15 @@ class SqliteDecisions:
     def count(self, live: bool) -> int:
         """Return how many decisions are on record."""
         return self._one(_COUNT[live])
+
+    def erased(self) -> int:
+        """Return how many decisions were erased."""
+        with self._reading() as connection:
+            # Older logs do not have the table.
+            if not _has(connection, "erased_decisions"):
+                return 0
+            count: int = connection.execute(_ERASED).fetchone()[0]
+            return count
 
     def entries(self, live: bool) -> Iterator[tuple[int, Entry]]:
         """Yield each decision with its record time; ties in order of writing."""

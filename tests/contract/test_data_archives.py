@@ -18,15 +18,15 @@ from services.features.adapters.store_lock import exclusive
 from services.gateway.ports import DecisionErased, LedgerMoved
 
 __all__ = ["tact"]
-TWO = ("anna", "björn\n\u2028")
+CUSTOMERS = ("anna", "björn\n\u2028", "cleo")
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Return an archive of two customers, and the stores it was made of."""
+    """Return an archive of three customers, and the stores it was made of."""
     folder = tmp_path_factory.mktemp("archive")
     with opened("sqlite", folder / "home") as stores, pytest.MonkeyPatch.context() as patch:
-        filled(stores, *TWO)
+        filled(stores, *CUSTOMERS)
         for name, value in stores.environ.items():
             patch.setenv(name, value)
         from services.cli.__main__ import main
@@ -40,7 +40,7 @@ def archive(tmp_path_factory):
 def test_all_that_is_kept_is_the_same_elsewhere(source, target, tact, tmp_path):
     path = tmp_path / "all.zip"
     with opened(source, tmp_path / "a") as here, opened(target, tmp_path / "b") as there:
-        filled(here, *TWO)
+        filled(here, *CUSTOMERS)
         assert tact(here, "data", "export", path)[0] == 0
         code, told, _ = tact(there, "data", "import", path)
         assert code == 0
@@ -94,6 +94,8 @@ def test_rows_of_who_was_erased_since_are_left_out(target, archive, tact, tmp_pa
             await log.erase(["anna"], moment)
         async with stores.events() as events:
             await events.erase(["anna"], int(moment.timestamp() * 1e6))
+        async with stores.profiles() as profiles:
+            await profiles.erase(["anna"], int(moment.timestamp() * 1e6))
 
     with opened(target, tmp_path / "b") as there:
         asyncio.run(erase(there, datetime.now(UTC)))
@@ -101,7 +103,7 @@ def test_rows_of_who_was_erased_since_are_left_out(target, archive, tact, tmp_pa
         assert code == 0
         assert "features: " in told
         assert "3 of erased customers left out" in told
-        assert "9 of erased customers left out" in told
+        assert "10 of erased customers left out" in told
         kept = [str(row) for rows in there.everything().values() for row in rows]
         assert kept
         assert not any("anna" in row for row in kept)
@@ -178,14 +180,14 @@ def in_manifest(change):
 
 DAMAGES = {
     "a changed row": ({"gateway/contacts.jsonl": change_line}, "gateway/contacts.jsonl was altered"),
-    "a lost row": ({"gateway/outcomes.jsonl": drop_line}, "has 3 rows, but 4 were written"),
+    "a lost row": ({"gateway/outcomes.jsonl": drop_line}, "has 5 rows, but 6 were written"),
     "a row too many": (
         {"gateway/ledgers.jsonl": lambda content: content + drop_line(content)},
-        "gateway/ledgers.jsonl has 3 rows, but 2 were written",
+        "gateway/ledgers.jsonl has 5 rows, but 3 were written",
     ),
     "no json": (
         {"gateway/outcomes.jsonl": lambda content: content + b"{\n"},
-        "gateway/outcomes.jsonl, line 5: outcomes: ",
+        "gateway/outcomes.jsonl, line 7: outcomes: ",
     ),
     "no text": (
         {"features/events.jsonl": lambda content: b"\xff\n" + content},
@@ -212,7 +214,7 @@ DAMAGES = {
                 lambda manifest: manifest["services"]["gateway"].update(schema_version=3)
             )
         },
-        "holds gateway of schema version 3, this version of Tact knows 4",
+        "holds gateway of schema version 3, this version of Tact knows 5",
     ),
     "an unknown table": (
         {
@@ -404,3 +406,29 @@ def test_an_import_that_broke_off_is_finished_by_the_same_command(
         asyncio.run(make_room())
         assert tact(there, "data", "import", blocked)[0] == 0
         assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_who_decides_and_reads_meanwhile_is_told_of_what_was_put_in(target, archive, tact, tmp_path):
+    """What was decided by the ledger of before is not written, and features hold no state of before."""
+    path, _ = archive
+
+    async def decide_a_lot(stores):
+        async with stores.log() as log:
+            for number in range(9):
+                versions = (await log.ledger(["anna"], NOW)).versions
+                assert await log.append(reserving(f"own-{number}", versions)) is None
+            return (await log.ledger(["anna"], NOW)).versions
+
+    async def go_on(stores, versions):
+        async with stores.log() as log:
+            with pytest.raises(LedgerMoved):
+                await log.append(reserving("late", versions))
+        async with stores.events() as events:
+            (version,), newest = await events.versions(["anna"])
+            assert 0 < version.change <= newest
+
+    with opened(target, tmp_path / "b") as there:
+        versions = asyncio.run(decide_a_lot(there))
+        assert tact(there, "data", "import", path)[0] == 0
+        asyncio.run(go_on(there, versions))

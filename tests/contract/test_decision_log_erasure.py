@@ -14,7 +14,7 @@ from decision_logs import (
     entry,
     every_log,
     fake,
-    offer,
+    fill,
     outcome,
     postgresql,
     sqlite,
@@ -32,24 +32,9 @@ from services.gateway.ports import DecisionErased, LedgerMoved
 
 LATER = NOW + timedelta(hours=2)
 NAMES = [table.name for table in TABLES]
-EACH = {"decisions": 3, "dry_run_decisions": 1, "outcomes": 2, "contacts": 2, "ledgers": 1}
+EACH = {"decisions": 3, "dry_run_decisions": 1, "outcomes": 2, "contacts": 2, "ledgers": 1, "families": 1}
 """What each customer of ``fill`` has."""
 NOTHING = dict.fromkeys(NAMES, 0)
-
-
-async def fill(log, *customer_ids):
-    """Put something of every kind on record for each customer."""
-    for name in customer_ids:
-        await log.append(reserving(f"{name}-1", {name: 0}, customer_id=name))
-        await log.append(entry(f"{name}-2", customer_id=name, offers=[offer("bread-coupon")]))
-        await log.append(entry(f"{name}-3", customer_id=name, offers=[], record=b"\xff\x00"))
-        await log.append(entry(f"{name}-4", customer_id=name, live=False))
-        await log.claim(f"{name}-1", 1, GO, (await log.ledger([name], NOW)).versions)
-        reports = [
-            outcome(f"{name} o-1", decision_id=f"{name}-1", measures={"effort": 0.1}),
-            outcome(f"{name} o-2", decision_id=f"{name}-2", kind="DELIVERED"),
-        ]
-        assert (await log.record_outcomes(reports, NOW)).verdicts == ["accepted", "accepted"]
 
 
 async def exported(log, *customer_ids):

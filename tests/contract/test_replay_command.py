@@ -1,6 +1,7 @@
 """``tact replay`` makes the decisions of a log again, without any server, and writes nothing."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import hashlib
 import io
@@ -16,7 +17,7 @@ from tact.decision.v1 import decision_service_pb2 as pb
 from tact.log.v1 import decision_record_pb2 as log_pb
 
 from services.chassis.inprocess import InProcessStub
-from services.cli import progress
+from services.cli import decision_log, progress
 from services.cli.__main__ import main
 from services.cli.publishing import Store
 from services.engine.playbook import publishing
@@ -145,6 +146,41 @@ def test_a_gateway_may_go_on_meanwhile(home, capsys):
     assert capsys.readouterr().out == f"{ALL + 1} of {ALL + 1} identical\n"
 
 
+def test_what_was_erased_is_counted_and_fails_nothing(home, capsys):
+    async def exercise():
+        async with gateway(home) as stub:
+            await stub.EraseCustomer(pb.EraseCustomerRequest(customer_ids=["c-0", "c-1"]))
+
+    asyncio.run(exercise())
+    code, lines = replay(capsys, home, "--playbook", home / "shop")
+    assert (code, lines) == (0, [f"{ALL - 2} of {ALL - 2} identical, 2 erased with their customers"])
+    _, lines = replay(capsys, home, "--playbook", home / "shop", "--json")
+    assert json.loads(lines[-1])["erased"] == 2
+
+
+def test_what_is_erased_while_it_is_replayed_is_not_taken_for_damage(home, capsys, monkeypatch):
+    real = decision_log.records
+
+    def overtaken(log):
+        async def exercise():
+            async with gateway(home) as stub:
+                await stub.EraseCustomer(pb.EraseCustomerRequest(customer_ids=["c-0"]))
+
+        with concurrent.futures.ThreadPoolExecutor() as other:
+            other.submit(asyncio.run, exercise()).result()
+        return real(log)
+
+    monkeypatch.setattr(decision_log, "records", overtaken)
+    code, lines = replay(capsys, home, "--playbook", home / "shop")
+    assert (code, lines) == (0, [f"{ALL - 1} of {ALL - 1} identical, 1 erased with their customers"])
+
+
+def test_a_log_of_before_erasures_is_replayed(home, capsys):
+    with contextlib.closing(sqlite3.connect(home / "gateway.sqlite")) as log:
+        log.execute("DROP TABLE erased_decisions")
+    assert replay(capsys, home, "--playbook", home / "shop") == ALL_WELL
+
+
 def test_the_earliest_come_first(home, capsys):
     decision_id, record = records(home)[4]
     rewrite(home, decision_id, record[:-1])
@@ -254,6 +290,7 @@ def test_json_is_a_line_for_each_that_is_not_identical_and_one_with_the_counts(h
         "different": 1,
         "impossible": 0,
         "damaged": 0,
+        "erased": 0,
         "score_difference": None,
     }
 

@@ -14,7 +14,10 @@ import grpc
 import own_servers
 import psycopg
 import streams
+import worlds
+from deciding import request
 from google.protobuf.timestamp_pb2 import Timestamp
+from tact.decision.v1 import decision_service_pb2 as decision_pb
 from tact.features.v1 import feature_service_pb2 as pb
 
 from services.chassis.clients import GrpcStub, channel
@@ -229,3 +232,51 @@ async def answering(stub, version):
         except grpc.aio.AioRpcError as error:
             is_failure(error)
             await asyncio.sleep(0.1)
+
+
+def test_while_state_or_events_are_lost_answers_say_what_they_rest_on_and_no_count_is_zero(tmp_path):
+    uri, shop = worlds.register_model(tmp_path), worlds.write_shop(tmp_path / "shop")
+    known, unseen = worlds.CUSTOMERS[:10], worlds.CUSTOMERS[10:20]
+
+    async def main(postgresql, redis):
+        environ = {"TACT_FEATURES_STORE": postgresql.url, "TACT_FEATURES_STATE": redis.url}
+        world = worlds.Processes(tmp_path / "home", shop, uri, environ=environ)
+        async with asyncio.timeout(worlds.PATIENCE_SECONDS), world:
+            await worlds.populate(world.stubs["profile"], world.stubs["features"])
+
+            async def served(customers):
+                asked = [request(each, mode="DECISION_MODE_DRY_RUN", at=worlds.NOON) for each in customers]
+                answers = [await world.stubs["gateway"].Decide(each, timeout=5.0) for each in asked]
+                levels = {decision_pb.ServedBy.Name(answer.served_by) for answer in answers}
+                ranked = [[(a.action_id, a.propensity) for a in answer.actions] for answer in answers]
+                return levels, ranked, {d.source for answer in answers for d in answer.degradations}
+
+            whole = await served(known)
+            await empty(redis)
+            assert await served(known) == whole
+            await asyncio.to_thread(redis.stop)
+            assert await served(known) == whole
+            await asyncio.to_thread(postgresql.stop)
+            without = [await served(customers) for customers in (known, unseen)]
+            await asyncio.to_thread(postgresql.start)
+            await asyncio.to_thread(redis.start)
+            await streams.until(lambda: back(served, known, whole))
+            return whole, without
+
+    async def back(served, customers, whole):
+        return await served(customers) == whole
+
+    with own_servers.postgresql() as postgresql, own_servers.own_redis() as redis:
+        postgresql.start()
+        redis.start()
+        whole, (last_good, priors) = asyncio.run(main(postgresql, redis))
+    assert whole[0] == {"SERVED_BY_MODEL"}
+    assert whole[2] == set()
+    # Features of a moment ago stand in, so the answers are the same, and say so.
+    assert last_good == (
+        {"SERVED_BY_LAST_GOOD_FEATURES"},
+        whole[1],
+        {decision_pb.DEGRADATION_SOURCE_FEATURES},
+    )
+    assert priors[0] <= {"SERVED_BY_PRIORS"}
+    assert priors[2] == {decision_pb.DEGRADATION_SOURCE_FEATURES}

@@ -21,6 +21,14 @@ class Recorded(NamedTuple):
     value: Any
 
 
+class Sequenced(NamedTuple):
+    """An event with its place in the store, and the id that it was sent with."""
+
+    sequence: int
+    customer_id: str
+    event: StoredEvent
+
+
 class EventReader(Protocol):
     """Reads what happened. Every method raises ``Refused``, what yields also on the way."""
 
@@ -33,6 +41,10 @@ class EventReader(Protocol):
 
         The id is the one that the event was sent with. Memory does not grow with what is read.
         """
+        ...
+
+    def sequenced(self, customers: Collection[str]) -> Iterator[Sequenced]:
+        """Yield the events of these ids with their sequences, in the order of storing."""
         ...
 
     def last_event_time(self) -> int | None:

@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from services.engine.features.history import StoredEvent
 from training.data import rows
-from training.data.ports import Recorded
+from training.data.ports import Recorded, Sequenced
 from training.refusal import Refused
 
 # What a URL says comes first. A server whose path drops packets is given up after these seconds.
@@ -33,6 +33,10 @@ _EVENTS: Final = """
     WHERE (%(types)s::text[] IS NULL OR type = ANY(%(types)s::text[]))
         AND (%(customers)s::text[] IS NULL OR customer_id = ANY(%(customers)s::text[]))
     ORDER BY sequence
+"""
+_SEQUENCED: Final = """
+    SELECT sequence, customer_id, event_id, type, event_time, attributes FROM events
+    WHERE customer_id = ANY(%(customers)s::text[]) ORDER BY sequence
 """
 _LAST: Final = "SELECT max(event_time) FROM events"
 _RECORDED: Final = """
@@ -61,6 +65,11 @@ class PostgresEvents:
         parameters = {"types": _listed(types), "customers": _listed(customers)}
         for row in self._database.rows(_EVENTS, parameters):
             yield rows.happened(self.name, row)
+
+    def sequenced(self, customers: Collection[str]) -> Iterator[Sequenced]:
+        """Yield the events of these ids with their sequences."""
+        for sequence, *row in self._database.rows(_SEQUENCED, {"customers": _listed(customers)}):
+            yield Sequenced(sequence, *rows.happened(self.name, tuple(row)))
 
     def last_event_time(self) -> int | None:
         """Return the newest event time."""

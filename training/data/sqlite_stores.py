@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.engine.features.history import StoredEvent
 from training.data import rows
-from training.data.ports import Recorded
+from training.data.ports import Recorded, Sequenced
 from training.refusal import Refused
 
 _SECONDS: Final = 10.0
@@ -20,6 +20,10 @@ _EVENTS: Final = """
     WHERE (?1 IS NULL OR type IN (SELECT value FROM json_each(?1)))
         AND (?2 IS NULL OR customer_id IN (SELECT value FROM json_each(?2)))
     ORDER BY sequence
+"""
+_SEQUENCED: Final = """
+    SELECT sequence, customer_id, event_id, type, event_time, attributes FROM events
+    WHERE customer_id IN (SELECT value FROM json_each(?)) ORDER BY sequence
 """
 _LAST: Final = "SELECT max(event_time) FROM events"
 _RECORDED: Final = """
@@ -42,6 +46,11 @@ class SqliteEvents:
         """Yield (customer id, event) in the order of storing."""
         for row in _rows(self._path, "event store", _EVENTS, _json(types), _json(customers)):
             yield rows.happened(self.name, row)
+
+    def sequenced(self, customers: Collection[str]) -> Iterator[Sequenced]:
+        """Yield the events of these ids with their sequences."""
+        for sequence, *row in _rows(self._path, "event store", _SEQUENCED, _json(customers)):
+            yield Sequenced(sequence, *rows.happened(self.name, tuple(row)))
 
     def last_event_time(self) -> int | None:
         """Return the newest event time."""

@@ -57,7 +57,7 @@ class ArchiveReader:
         for number, line in enumerate(self._lines(part, table), start=1):
             see(line)
             try:
-                yield table.decode(line.decode())
+                yield table.decode(line.decode().removesuffix("\n"))
             except (InvalidRow, UnicodeDecodeError) as error:
                 raise Failure(f"{self._name(part, table)}, line {number}: {error}") from None
 

@@ -19,6 +19,7 @@ from services.cli.data.targets import Target, alone, target_of
 from services.cli.failure import Failure
 from services.cli.progress import shown
 from services.engine.instants import microseconds
+from services.profile.settings import ProfileSettings
 
 _ROWS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1 << 20
@@ -75,7 +76,14 @@ async def _import(
                 for table in sorted(part.tables, key=lambda table: not table.greatest):
                     await _put(archive, part, table, target, since, counts[part.name])
                     advance()
+            await _settled(settings[part.name], counts[part.name])
     return counts
+
+
+async def _settled(settings: Settings, count: Count) -> None:
+    """Wait until nobody acts any more on who was one customer before."""
+    if isinstance(settings, ProfileSettings) and settings.store_url and count.new:
+        await asyncio.sleep(settings.identity_lease_seconds)
 
 
 async def _put(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import services.features
 import services.gateway
+import services.profile
 from services.chassis.postgres import Connection
 from services.chassis.tables import Table
 from services.features.adapters import postgres_events, sqlite_events
@@ -18,8 +19,10 @@ from services.features.settings import FeatureSettings
 from services.gateway.adapters import postgres_ledger, sqlite_ledger
 from services.gateway.adapters import tables as gateway_tables
 from services.gateway.settings import GatewaySettings
+from services.profile.adapters import tables as profile_tables
+from services.profile.settings import ProfileSettings
 
-Settings = FeatureSettings | GatewaySettings
+Settings = ProfileSettings | FeatureSettings | GatewaySettings
 InSqlite = Callable[[sqlite3.Connection, Collection[str]], object]
 InPostgres = Callable[[Connection, Collection[str]], Awaitable[object]]
 
@@ -71,6 +74,16 @@ async def _in_postgres_features(connection: Connection, owners: Collection[str])
 # Who decides by what a ledger held before must not write any more.
 _MOVED: Final = Noting(in_sqlite=sqlite_ledger.move, in_postgres=postgres_ledger.move)
 
+PROFILE: Final = Part(
+    name="profile",
+    settings=ProfileSettings,
+    # Of two erasures the later counts, as in the other stores.
+    tables=tuple(
+        replace(table, greatest="erase_time") if table.name == "erasures" else table
+        for table in profile_tables.TABLES
+    ),
+    folder=Path(services.profile.__file__).parent,
+)
 FEATURES: Final = Part(
     name="features",
     settings=FeatureSettings,
@@ -85,5 +98,5 @@ GATEWAY: Final = Part(
     folder=Path(services.gateway.__file__).parent,
     noting={"contacts": _MOVED, "outcomes": _MOVED},
 )
-PARTS: Final = (FEATURES, GATEWAY)
+PARTS: Final = (PROFILE, FEATURES, GATEWAY)
 """In the order in which rows leave and go in."""

@@ -62,7 +62,7 @@ def assess(
     at = checked.decision_time
     profile = _permitted_profile(playbook, profile, at)
     denied = _denied(playbook, profile, at)
-    features = None if features is None else _permitted_features(features, denied)
+    features = None if features is None else _without(features, denied)
     zones = zones_of(checked, profile.attributes, playbook)
     local = zones.local_time(at)
     computed = feature_set.profile_values(profile.attributes)
@@ -157,7 +157,12 @@ def _denied(playbook: Playbook, profile: Profile, at: datetime) -> frozenset[str
     )
 
 
-def _permitted_features(features: Features, denied: frozenset[str]) -> Features:
+def permitted_features(playbook: Playbook, profile: Profile, features: Features, at: datetime) -> Features:
+    """Make missing what rests on something whose use the customer did not permit."""
+    return _without(features, _denied(playbook, profile, at))
+
+
+def _without(features: Features, denied: frozenset[str]) -> Features:
     if not denied:
         return features
 

@@ -1,4 +1,4 @@
-"""``tact customer``: says who is one customer, and tells what is on file about that and about consents."""
+"""Says who is one customer, and tells what is on file about that and about consents."""
 
 from __future__ import annotations
 
@@ -26,14 +26,8 @@ _SECONDS: Final = 90.0
 _SOURCE: Final = "tact customer"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="where profile listens; else as TACT_PROFILE_HOST and TACT_PROFILE_PORT say",
-    )
-    acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
+def configure(acts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the acts."""
     link = acts.add_parser("link", help="say that two customers are one")
     link.add_argument("customer", metavar="CUSTOMER", help="who stays: an id, or an identity as kind=value")
     link.add_argument("other", metavar="OTHER", help="who becomes a member of it, likewise")
@@ -65,7 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _key(text: str) -> pb.CustomerKey:
+def key_of(text: str) -> pb.CustomerKey:
+    """Read an id, or an identity as kind=value."""
     kind, is_identity, value = text.partition("=")
     if is_identity:
         return pb.CustomerKey(identity=pb.Identity(kind=kind, value=value))
@@ -75,8 +70,8 @@ def _key(text: str) -> pb.CustomerKey:
 def _link(arguments: argparse.Namespace) -> tuple[str, Message]:
     return "LinkIdentities", pb.LinkIdentitiesRequest(
         link_id=arguments.id or str(uuid.uuid4()),
-        customer=_key(arguments.customer),
-        other=_key(arguments.other),
+        customer=key_of(arguments.customer),
+        other=key_of(arguments.other),
         source=arguments.source,
     )
 
@@ -90,8 +85,11 @@ def _unlink(arguments: argparse.Namespace) -> tuple[str, Message]:
 _ACTS: Final[dict[str, Callable[[argparse.Namespace], tuple[str, Message]]]] = {
     "link": _link,
     "unlink": _unlink,
-    "links": lambda arguments: ("ListLinks", pb.ListLinksRequest(customer=_key(arguments.customer))),
-    "consents": lambda arguments: ("ListConsents", pb.ListConsentsRequest(customer=_key(arguments.customer))),
+    "links": lambda arguments: ("ListLinks", pb.ListLinksRequest(customer=key_of(arguments.customer))),
+    "consents": lambda arguments: (
+        "ListConsents",
+        pb.ListConsentsRequest(customer=key_of(arguments.customer)),
+    ),
 }
 
 

@@ -1,0 +1,139 @@
+"""``tact customer erase``: takes customers away from every service and from what models learn from."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from services.chassis.settings import load
+from services.cli.customer import report as reports
+from services.cli.customer.exporting import told
+from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, reached
+from services.cli.customer.report import Applied, ReportFile, Step
+from services.cli.customer.telling import lines
+from services.cli.customer.training_sets import TrainingSets
+from services.cli.failure import Failure
+from services.engine.instants import microseconds
+from services.features.settings import FeatureSettings
+
+_ATTEMPTS: Final = 3
+
+
+def erase_customers(arguments: argparse.Namespace) -> int:
+    """Erase a customer, go on where that broke off, or do all finished erasures again; 1 where one failed.
+
+    Raises:
+        Failure: a service does not answer or a file cannot be used; the same command goes on from there.
+    """
+    home = load(FeatureSettings).home
+    sets = TrainingSets(roots=[home, *arguments.dataset], tracking_uri=arguments.tracking_uri)
+    if arguments.again is not None:
+        folder = home / "erasures" if arguments.again == Path() else arguments.again
+        return asyncio.run(_again(arguments, folder, sets))
+    if arguments.since is not None:
+        raise Failure("--since belongs to --again")
+    asyncio.run(_erase(arguments, home / "erasures", sets))
+    return 0
+
+
+async def _erase(arguments: argparse.Namespace, folder: Path, sets: TrainingSets) -> None:
+    async with reached(arguments) as services:
+        if (file := await _plan(arguments, folder, services["profile"])) is None:
+            sys.stdout.write("nothing was erased\n")
+            return
+        sys.stdout.write(f"report: {file.path}\n")
+        for name in NAMES:
+            if file.report.steps[name].done_time is None:
+                rows = await _erased(services, name, file)
+                steps = {**file.report.steps, name: Step(done_time=datetime.now(UTC), rows=rows)}
+                file.save(steps=steps)
+                sys.stdout.write(f"{name}: {told(rows)}\n")
+    sets.erase(file)
+    file.save(finish_time=datetime.now(UTC), named="")
+    sys.stdout.writelines(f"{line}\n" for line in lines(file.report))
+
+
+async def _plan(arguments: argparse.Namespace, folder: Path, profile: Reached) -> ReportFile | None:
+    """Return the plan to carry out, new or begun; None where somebody says no."""
+    if arguments.resume is not None:
+        file = reports.read(arguments.resume)
+        if file.report.finish_time is not None:
+            raise Failure(f"{file.path} is finished: --again does it again")
+        return file if _agreed(arguments, file.report.customer_ids) else None
+    if (begun := next(reports.unfinished(folder, arguments.customer), None)) is not None:
+        return begun if _agreed(arguments, begun.report.customer_ids) else None
+    customer_ids = await members_of(profile, arguments.customer)
+    return (
+        reports.planned(folder, arguments.customer, customer_ids)
+        if _agreed(arguments, customer_ids)
+        else None
+    )
+
+
+async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) -> dict[str, int]:
+    """Erase in one service; who was linked to the customer meanwhile is of the customer."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return await _erase_in(services[name], file.report.customer_ids)
+        except Refused as error:
+            if (name, error.reason) != ("profile", "REQUEST_INVALID"):
+                raise
+            refusal = error
+        found = [await members_of(services["profile"], one) for one in file.report.customer_ids]
+        file.save(customer_ids=tuple(dict.fromkeys(one for members in found for one in members)))
+    raise refusal
+
+
+async def _erase_in(service: Reached, customer_ids: tuple[str, ...]) -> dict[str, int]:
+    asked = service.messages.EraseCustomerRequest(customer_ids=customer_ids)
+    answer = await service.call("EraseCustomer", asked)
+    return {one.table: one.rows for one in answer.erased}
+
+
+async def _again(arguments: argparse.Namespace, folder: Path, sets: TrainingSets) -> int:
+    """Do finished erasures again, the earliest first; one that fails keeps no other back."""
+    since = arguments.since or 0
+    chosen = [file for file in reports.reports(folder) if microseconds(file.report.begin_time) >= since]
+    if not chosen:
+        raise Failure(f"there is no report of an erasure in {folder}" + (" since then" if since else ""))
+    ids = [one for file in chosen for one in file.report.customer_ids]
+    if not _agreed(arguments, tuple(ids)):
+        sys.stdout.write("nothing was erased\n")
+        return 0
+    failed = 0
+    async with reached(arguments) as services:
+        for file in chosen:
+            try:
+                rows = await _done_again(services, file, sets)
+            except Failure as error:
+                failed += 1
+                sys.stderr.write(f"{file.path}: {error}\n")
+            else:
+                sys.stdout.write(f"{file.path}: {told(rows)}\n")
+    sys.stdout.write(f"{len(chosen) - failed} of {len(chosen)} done again\n")
+    return 1 if failed else 0
+
+
+async def _done_again(
+    services: Mapping[str, Reached], file: ReportFile, sets: TrainingSets
+) -> dict[str, int]:
+    if file.report.finish_time is None:
+        raise Failure(f"it is not finished: tact customer erase --resume {file.path}")
+    rows = {name: await _erase_in(services[name], file.report.customer_ids) for name in NAMES}
+    rows["training"] = sets.erase_again(file.report)
+    file.save(applied=(*file.report.applied, Applied(time=datetime.now(UTC), rows=rows)))
+    return {f"{name} {table}": count for name, counts in rows.items() for table, count in counts.items()}
+
+
+def _agreed(arguments: argparse.Namespace, customer_ids: tuple[str, ...]) -> bool:
+    if arguments.yes or not sys.stdin.isatty():
+        return True
+    shown = ", ".join(customer_ids[:10]) + (
+        f" and {len(customer_ids) - 10} more" if len(customer_ids) > 10 else ""
+    )
+    return input(f"Erase {shown} for good? [y/N] ").strip().lower() in ("y", "yes")
