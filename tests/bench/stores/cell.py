@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.stores import past
-from bench.stores.places import Opened, Place, now_micros, opened
+from bench.stores.places import Opened, Place, now_micros, opened, settle
 from bench.stores.turns import parts
 from services.features.handlers import Key
 from services.features.histories import Asked
@@ -54,10 +54,7 @@ class Cell:
 
         Tell by how many bytes Redis and this process grew, and how long a full collection of garbage takes.
         """
-        # As the service does once it serves.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 20, 500)
+        settle()
         before = self._bytes()
         numbers = range(first, self._customers)
         with self._one.expecting(store=len(numbers)):

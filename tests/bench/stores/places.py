@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -114,6 +115,13 @@ async def opened(place: Place) -> AsyncIterator[Opened]:
             histories=Histories(store, state, MOST_EVENTS_HELD, metrics),
             metrics=metrics,
         )
+
+
+def settle() -> None:
+    """Collect garbage as seldom as services do once they serve."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 500)
 
 
 def scripts(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from bench.population import PLAYBOOK, Population
 from bench.processes import ending_on_sigterm
 from bench.run import SEED, told
 from bench.stores import features, profiles, sizes
+from bench.stores.places import settle
 from bench.stores.servers import POSTGRESQL, PROCESS, REDIS, SQLITE, present
 from bench.stores.sizes import Crowds
 from services.engine.playbook.loader import load
@@ -39,7 +40,7 @@ FULL = Scale(
     customers=2_000,
     reads=100,
     calls={1: 400, 100: 40, 1_000: 16},
-    crowds=Crowds(few=10_000, many=1_000_000, events=3, warmed=10_000, reads=400),
+    crowds=Crowds(few=10_000, many=1_000_000, events=3, warmed=5_000, reads=400),
 )
 QUICK = Scale(
     rounds=1,
@@ -65,6 +66,7 @@ def measure(scale: Scale, command: str) -> dict[str, Any]:
     found: dict[str, Any] = {"features": {}, "profiles": {}}
     with tempfile.TemporaryDirectory(prefix="tact-bench-") as name, ending_on_sigterm():
         folder = Path(name)
+        settle()
         for store, kinds in states.items():
             told(f"features and profiles in {store}")
             (folder / store).mkdir()
