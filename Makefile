@@ -29,7 +29,7 @@ test: .venv/installed-test ## run the tests; needs no server
 test-integration: .venv/installed-test ## run the contract suites on real PostgreSQL, Redis and NATS; skips nothing
 	@TACT_REQUIRE_SERVERS=1 TACT_PARITY_STREAMS=10000 $(BIN)/python -m pytest --refuse-skips $(INTEGRATION)
 
-bench: .venv/installed-test ## measure Decide against bare gRPC, all in one run of about six minutes
+bench: .venv/installed-test ## measure decisions and stores against bare ones, in one run of about twelve minutes
 	@PYTHONPATH=tests $(BIN)/python -m bench
 
 flamegraph: setup ## sample where Tact spends its time under load, into .tact/flamegraph.svg

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import databases
 import psycopg
 import yaml
 
+from bench.callers import IN_FLIGHT, in_flight
 from bench.policies import Desk, grown
 from bench.summary import spread
 from services.chassis.postgres import Postgres
@@ -30,7 +30,6 @@ from services.gateway.adapters.sqlite_log import SqliteLog
 from services.gateway.domain.ledger import Claim
 from services.gateway.ports import DecisionLog
 
-IN_FLIGHT = 8
 CANDIDATES = 20
 _CAP = {"name": "plenty", "text": "No end of them.", "most": 1_000, "window": "7d"}
 _MIGRATIONS = sorted((Path(__file__).parents[2] / "services/gateway/migrations").glob("*.sql"))
@@ -141,7 +140,7 @@ async def _decide(desk: Desk, customers: Sequence[str]) -> tuple[float, list[Any
     async def one(customer: str) -> None:
         answers.append(await desk.decide(customer, max_actions=1))
 
-    return await _in_flight(one, customers), answers
+    return await in_flight(one, customers), answers
 
 
 async def _claim(log: DecisionLog, answers: Sequence[Any]) -> float:
@@ -152,25 +151,12 @@ async def _claim(log: DecisionLog, answers: Sequence[Any]) -> float:
         reading = await log.ledger([answer.customer_id], now - timedelta(days=7))
         await log.claim(answer.decision_id, 1, Claim(claim_id="bench", time=now), reading.versions)
 
-    return await _in_flight(one, answers)
+    return await in_flight(one, answers)
 
 
 async def _bare(store: Store, times: int) -> float:
     started = time.perf_counter()
     await store.transact(times)
-    return time.perf_counter() - started
-
-
-async def _in_flight(one: Callable[[Any], Awaitable[None]], items: Sequence[Any]) -> float:
-    """Work through items, so many at once; return the seconds."""
-    waiting = iter(items)
-
-    async def work() -> None:
-        for item in waiting:
-            await one(item)
-
-    started = time.perf_counter()
-    await asyncio.gather(*(work() for _ in itertools.repeat(None, IN_FLIGHT)))
     return time.perf_counter() - started
 
 

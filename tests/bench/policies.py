@@ -17,8 +17,8 @@ import yaml
 from tact.decision.v1 import decision_service_pb2 as pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
+from bench.population import PLAYBOOK
 from bench.summary import spread
-from bench.world import PLAYBOOK
 from services.engine.features.feature_set import FeatureSet
 from services.engine.features.schema import fingerprint
 from services.engine.playbook.loader import load

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.struct_pb2 import Value
@@ -16,6 +17,7 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 
 from services.engine.playbook.playbook import Playbook
 
+PLAYBOOK = Path(__file__).parent / "playbook"
 DAYS = 88
 EXPOSURES = 2
 OUTCOME_DAYS = 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -106,6 +107,21 @@ def environment() -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """End the block as Ctrl-C does where a signal tells to, so that it leaves nothing behind."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def environment_of_tests() -> dict[str, str]:
+    """Return the same with what it tells tests, such as servers."""
+    return environment() | {key: text for key, text in os.environ.items() if key.startswith("TACT_TEST_")}
+
+
 def stop(process: subprocess.Popen[Any]) -> None:
     """End a process, gently first."""
     process.terminate()
@@ -130,3 +146,7 @@ def _bound(log: Path) -> dict[str, Bound]:
             told = json.loads(line)
             found[told["service"]] = Bound(port=told["port"], metrics_port=told["metrics_port"])
     return found
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

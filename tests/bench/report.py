@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from bench.stores.report import section
+from bench.tables import shown, table
 
 Result = Mapping[str, Any]
 
@@ -34,7 +37,7 @@ def _head(result: Result) -> Iterator[str]:
     yield f"`{result['command']}`, {result['started']}, {result['minutes']} minutes, commit {host['commit']}."
     yield (
         f"{host['cores']} cores of {host['processor']}, of which others kept "
-        f"{_spread(disturbed['others'])} busy and the host withheld {_spread(disturbed['withheld'])}. "
+        f"{shown(disturbed['others'])} busy and the host withheld {shown(disturbed['withheld'])}. "
         f"Python {host['python']}, grpcio {host['grpcio']}."
     )
     yield (
@@ -53,25 +56,29 @@ def _tables(result: Result) -> Iterator[str]:
     yield from _breakdown(result)
     yield from ("", "## Policies and traces: the gateway alone, one decision at a time", "")
     yield from _policies(result["policies"])
-    yield from ("", "## The contact ledger, by store", "")
-    yield from _ledger(result["ledger"])
+    # A part that was measured alone stands beside what a run before it measured.
+    if "ledger" in result:
+        yield from ("", "## The contact ledger, by store", "")
+        yield from _ledger(result["ledger"])
     yield from ("", "## CPU of a request by process, us", "")
     yield from _by_process(result)
     yield from ("", "## Peak memory, MiB", "")
     memory = result["peak_rss_mib"].items()
     rows = ((target, f"{sum(used.values()):.0f}", _joined(used)) for target, used in memory)
-    yield from _table(("target", "all", "by process"), rows)
+    yield from table(("target", "all", "by process"), rows)
     yield from ("", "## The load generator", "")
     yield from _generator(result["generator"])
     yield from ("", "## Requests sent, and counted OK by the servers themselves", "")
     counted = result["counted"].items()
     rows = ((target, str(told["sent"]), _joined(told["ok"])) for target, told in counted)
-    yield from _table(("target", "sent", "counted OK"), rows)
+    yield from table(("target", "sent", "counted OK"), rows)
+    if "stores" in result:
+        yield from section(result["stores"])
 
 
 def _by_load(tree: Result) -> Iterator[str]:
     loads = list(next(iter(tree.values())))
-    yield from _table(
+    yield from table(
         ("", "", *loads),
         (
             (name, title, *(_figure(by_load[load], load, key) for load in loads))
@@ -82,7 +89,7 @@ def _by_load(tree: Result) -> Iterator[str]:
 
 
 def _figure(figures: Result, load: str, key: str) -> str:
-    return _spread(figures[key]) if is_closed(load) or key != _THROUGHPUT else ""
+    return shown(figures[key]) if is_closed(load) or key != _THROUGHPUT else ""
 
 
 def _breakdown(result: Result) -> Iterator[str]:
@@ -100,8 +107,8 @@ def _breakdown(result: Result) -> Iterator[str]:
     rows = [row("seen by the client", "client")]
     rows += [row(f"- {name}", "parts", name) for name in first["parts"]]
     rows += [row(f"inside: {name}", "services", name) for name in first["services"]]
-    yield from _table(("", *columns), rows)
-    alone = _spread(result["raw_lightgbm_us"])
+    yield from table(("", *columns), rows)
+    alone = shown(result["raw_lightgbm_us"])
     yield ""
     yield f"The model alone, `Booster.predict` of such matrices on one thread: {alone} us."
 
@@ -109,19 +116,19 @@ def _breakdown(result: Result) -> Iterator[str]:
 def _policies(found: Result) -> Iterator[str]:
     sizes = list(found["stage_us"])
     rows = (
-        (title, *(_spread(found[key][size]) for size in sizes))
+        (title, *(shown(found[key][size]) for size in sizes))
         for title, key in (
             ("policies, consent and place, us", "stage_us"),
             ("a decision with its whole trace / without", "trace"),
         )
     )
-    yield from _table((f"{found['rules']} rules", *(f"{size} candidates" for size in sizes)), rows)
+    yield from table((f"{found['rules']} rules", *(f"{size} candidates" for size in sizes)), rows)
 
 
 def _ledger(found: Result) -> Iterator[str]:
     stores = list(found)
     rows = (
-        (title, *(_spread(found[store][key]) for store in stores))
+        (title, *(shown(found[store][key]) for store in stores))
         for title, key in (
             ("a decision that reserves / one without caps", "reserving"),
             ("one customer contended for / many customers", "contention"),
@@ -129,12 +136,12 @@ def _ledger(found: Result) -> Iterator[str]:
             ("claims a second / the bare store's own transactions", "claims"),
         )
     )
-    yield from _table(("", *stores), rows)
+    yield from table(("", *stores), rows)
 
 
 def _by_process(result: Result) -> Iterator[str]:
     loads = list(next(iter(result["targets"].values())))
-    yield from _table(
+    yield from table(
         ("target", "process", *loads),
         (
             (target, process, *(f"{figures[load]['cpu_us_by_process'][process]:.0f}" for load in loads))
@@ -146,10 +153,10 @@ def _by_process(result: Result) -> Iterator[str]:
 
 def _generator(targets: Result) -> Iterator[str]:
     loads = list(next(iter(targets.values())))
-    yield from _table(
+    yield from table(
         ("target", "", *loads),
         (
-            (target, title, *(_spread(figures[load][key]) for load in loads))
+            (target, title, *(shown(figures[load][key]) for load in loads))
             for target, figures in targets.items()
             for key, title in (("cores", "cores busy"), ("lag_p99_ms", "sent too late, p99 ms"))
         ),
@@ -159,25 +166,10 @@ def _generator(targets: Result) -> Iterator[str]:
     yield f"One request costs it {cost:.0f} us, so alone on a core it could send {1e6 / cost:,.0f} a second."
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|" + "---|" * len(head)
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
-
-
 def _at(tree: Any, place: Sequence[str]) -> float:
     for name in place:
         tree = tree[name]
     return float(tree)
-
-
-def _spread(values: Mapping[str, float]) -> str:
-    return f"{_short(values['median'])} ({_short(values['least'])} to {_short(values['most'])})"
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _joined(values: Mapping[str, float]) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import math
 import random
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -22,7 +21,8 @@ from bench.generator import write_requests
 from bench.learning import learn
 from bench.messages import Recordings, write_recordings
 from bench.metrics import Samples, answered, difference
-from bench.population import Population
+from bench.population import PLAYBOOK, Population
+from bench.processes import ending_on_sigterm
 from bench.raw_model import RawModel
 from bench.recording import Kept, medians, record
 from bench.rounds import LOADS, Cell, Load, Meter, calls, generating
@@ -73,10 +73,9 @@ class Prepared:
 def prepared(scale: Scale, names: Sequence[str] = targets.ORDER) -> Iterator[Prepared]:
     """Build the world in a folder of its own and run the targets named, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="tact-bench-") as name, ExitStack() as stack:
-        # A signal must not leave servers behind.
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _interrupt))
+        stack.enter_context(ending_on_sigterm())
         folder, now = Path(name), datetime.now(UTC)
-        population = Population(playbook=load(world.PLAYBOOK), customers=scale.customers, now=now, seed=SEED)
+        population = Population(playbook=load(PLAYBOOK), customers=scale.customers, now=now, seed=SEED)
         told(f"ingesting {scale.customers} customers")
         built = world.populate(folder, population)
         recorded, requests = folder / "recordings.json", folder / "requests"
@@ -88,7 +87,7 @@ def prepared(scale: Scale, names: Sequence[str] = targets.ORDER) -> Iterator[Pre
         }
         deciding = {name: stack.enter_context(starts[name]()) for name in targets.DECIDING if name in names}
         told("training and promoting a model")
-        learned = learn(world.PLAYBOOK, built.homes[0].folder, now)
+        learned = learn(PLAYBOOK, built.homes[0].folder, now)
         told("starting what is measured")
         for target in deciding.values():
             asyncio.run(world.warm(target, population, learned.version))
@@ -143,7 +142,7 @@ def run(scale: Scale, command: str) -> dict[str, Any]:
                 cells += [measure(target, load, scale.seconds) for target in turns]
         told("policies, traces and the contact ledger")
         return {
-            "format": 2,
+            "format": 3,
             "command": command,
             "started": started.isoformat(timespec="seconds"),
             "minutes": round((datetime.now(UTC) - started).total_seconds() / 60, 1),
@@ -199,14 +198,10 @@ def told(text: str) -> None:
 def _record(population: Population, target: Target, folder: Path) -> Kept:
     ports = {name: target.services[name].port for name in targets.SERVICES[:3]}
     chosen = random.Random(SEED).sample(population.requests(), RECORDED)
-    return asyncio.run(record(world.PLAYBOOK, folder / "recorder", ports, chosen))
+    return asyncio.run(record(PLAYBOOK, folder / "recorder", ports, chosen))
 
 
 def _end(running: Sequence[Target]) -> None:
     for target in running:
         for server in target.servers:
             server.end()
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -18,12 +18,11 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 from tact.scoring.v1 import scoring_service_pb2 as scoring_pb
 
 from bench.learning import MODEL_NAME, tracking_uri
-from bench.population import Population
+from bench.population import PLAYBOOK, Population
 from bench.recording import SERVICES
 from bench.targets import Home, Target, serve
 from services.chassis.clients import GrpcStub, channel
 
-PLAYBOOK = Path(__file__).parent / "playbook"
 _BATCH = 2_000
 _MOST_CUSTOMERS = 1_000
 _TIMEOUT_SECONDS = 120.0

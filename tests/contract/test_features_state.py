@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import zlib
 
 import pytest
 import redis as client
@@ -117,6 +118,17 @@ def test_it_tells_how_much_is_held(held):
         assert described.customers == 30
 
 
+def test_in_process_what_several_share_counts_once():
+    shared = state(50)
+
+    async def main(count):
+        async with process() as store:
+            await store.put({f"c{number}": shared for number in range(count)})
+            return (await store.describe()).bytes_per_customer
+
+    assert asyncio.run(main(10)) < asyncio.run(main(1)) / 5
+
+
 def test_in_process_the_least_recently_used_goes_first():
     async def main():
         counted = metrics()
@@ -147,7 +159,12 @@ def test_in_redis_keys_end_and_hold_less_than_their_events_do():
         asyncio.run(main(own))
 
 
-@pytest.mark.parametrize("value", [b"", b"x", b"\0" * 16, b"\0" * 17, b"\0" * 16 + b"nonsense", "mended"])
+NO_ATTRIBUTES = b"\0" * 16 + zlib.compress(b'[{"visit": 0}, [["e1", "visit", 1, 5]]]')
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"x", b"\0" * 16, b"\0" * 17, b"\0" * 16 + b"nonsense", "mended", NO_ATTRIBUTES]
+)
 def test_what_redis_cannot_give_back_is_not_held(value):
     async def main(own):
         async with RedisState.open(SERVER, own, TTL_SECONDS, metrics()) as store:

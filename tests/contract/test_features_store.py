@@ -110,6 +110,20 @@ def test_what_was_appended_is_read_by_customer(opened, tmp_path):
     assert second == (4, [("other", 1_000, {})])
 
 
+@every_real_store
+def test_customers_share_the_names_in_their_events(opened, tmp_path):
+    async def main(store):
+        await store.append(
+            [event(name, customer_id=name, attributes='{"amount":1}') for name in ("c1", "c2")]
+        )
+        (one,), (other,) = await store.load([Want(name, {"visit": ALWAYS}, 0, 9) for name in ("c1", "c2")])
+        return (one.type, *one.attributes), (other.type, *other.attributes)
+
+    one, other = using(opened, tmp_path, main)
+    assert one == ("visit", "amount")
+    assert all(a is b for a, b in zip(one, other, strict=True))
+
+
 @every_store
 def test_only_what_is_wanted_is_loaded(opened, tmp_path):
     async def main(store):

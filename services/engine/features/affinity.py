@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from services.engine.features.history import Series
 from services.engine.playbook import values
@@ -12,18 +13,28 @@ from services.engine.playbook.playbook import Playbook
 from services.engine.playbook.schema.catalogue import Action
 
 
-def compute(
-    definition: Affinity, playbook: Playbook, series: Series, as_of: int, wanted: Mapping[str, float]
-) -> float:
-    """Weigh the amounts by ``wanted``; a share is NaN where the whole amount is not positive."""
-    parts = series.divided(definition.by)
-    words = parts if definition.measure == "share" else parts.keys() & wanted.keys()
+class Behaviour(NamedTuple):
+    """A customer's amounts by word, in smallest ``units``; ``whole`` is all of them together."""
+
+    amounts: Mapping[str, int]
+    whole: int
+    units: int
+
+
+def behaviour(definition: Affinity, playbook: Playbook, series: Series, as_of: int) -> Behaviour:
+    """Add up what actions are to be matched with, once for all of them."""
     units = 1 if definition.attribute is None else playbook.units(definition.event, definition.attribute)
-    amounts = {word: _amount(definition, parts[word], as_of, units) for word in sorted(words)}
-    matched = math.fsum(wanted[word] * amount for word, amount in amounts.items() if word in wanted)
+    parts = series.divided(definition.by)
+    amounts = {word: _amount(definition, part, as_of, units) for word, part in parts.items()}
+    return Behaviour(amounts, sum(amounts.values()), units)
+
+
+def compute(definition: Affinity, found: Behaviour, wanted: Mapping[str, float]) -> float:
+    """Weigh the amounts by ``wanted``; a share is NaN where the whole amount is not positive."""
+    amounts, whole, units = found
+    matched = math.fsum(weight * amounts[word] for word, weight in wanted.items() if word in amounts)
     if definition.measure == "total":
         return matched / units
-    whole = sum(amounts.values())
     return matched / whole if whole > 0 else math.nan
 
 

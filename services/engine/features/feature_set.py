@@ -128,14 +128,19 @@ class FeatureSet:
             KeyError: an action is not in the playbook.
         """
         rows = np.empty((len(action_ids), len(self.candidate_names)))
+        if not action_ids:
+            return rows
         numbers = self._compute(self._shared, history, as_of)
-        too_old = {n for n, d in self._affinities.items() if freshness.is_too_old(d, history, as_of)}
+        found = {
+            name: affinity.behaviour(d, self._playbook, history.of(d.event).where(d.where), as_of)
+            for name, d in self._affinities.items()
+            if not freshness.is_too_old(d, history, as_of)
+        }
         for row, action_id in enumerate(action_ids):
             for (name, d), wanted in zip(self._affinities.items(), self._weights[action_id], strict=True):
                 number = math.nan
-                if wanted is not None and name not in too_old:
-                    series = history.of(d.event).where(d.where)
-                    number = affinity.compute(d, self._playbook, series, as_of, wanted)
+                if wanted is not None and name in found:
+                    number = affinity.compute(d, found[name], wanted)
                 numbers[name] = self._or_default(name, number)
             self._evaluate(self._varying_formulas, numbers)
             rows[row] = [numbers[name] for name in self.candidate_names]

@@ -39,9 +39,10 @@ class Series:
     def __init__(self, events: list[StoredEvent]) -> None:
         self.events = events
         self.times = [event.event_time for event in events]
-        self._views: dict[object, Series] = {}
-        self._divided: dict[str, Mapping[str, Series]] = {}
-        self._sums: dict[tuple[str, int], list[int]] = {}
+        # Most series never need one of these, and there are several series for each customer that is held.
+        self._views: dict[object, Series | None] | None = None
+        self._divided: dict[str, Mapping[str, Series]] | None = None
+        self._sums: dict[tuple[str, int], list[int]] | None = None
 
     def bounds(self, as_of: int, window: timedelta | None) -> tuple[int, int]:
         """Return the index range of the events in ``[as_of - window, as_of)``."""
@@ -63,6 +64,8 @@ class Series:
 
     def divided(self, attribute: str) -> Mapping[str, Series]:
         """Return the events by the word that ``attribute`` holds; those without one are left out."""
+        if self._divided is None:
+            self._divided = {}
         if (parts := self._divided.get(attribute)) is None:
             events: dict[str, list[StoredEvent]] = {}
             for event in self.events:
@@ -87,15 +90,22 @@ class Series:
         return [number for value in found if not math.isnan(number := as_number(declared, value))]
 
     def _running(self, attribute: str, units: int) -> list[int]:
+        if self._sums is None:
+            self._sums = {}
         if (sums := self._sums.get((attribute, units))) is None:
             amounts = (round(float(e.attributes.get(attribute, 0)) * units) for e in self.events)
             sums = self._sums[attribute, units] = list(accumulate(amounts, initial=0))
         return sums
 
     def _view(self, key: object, keep: Callable[[StoredEvent], bool]) -> Series:
-        if (view := self._views.get(key)) is None:
-            view = self._views[key] = Series([event for event in self.events if keep(event)])
-        return view
+        if self._views is None:
+            self._views = {}
+        if key not in self._views:
+            kept = [event for event in self.events if keep(event)]
+            # A series that held itself would be freed by a collection of garbage only.
+            self._views[key] = None if len(kept) == len(self.events) else Series(kept)
+        view = self._views[key]
+        return self if view is None else view
 
 
 class History:

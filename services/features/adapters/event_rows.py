@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from sys import intern
 from typing import Any
 
 from services.engine.features.history import StoredEvent
+from services.engine.playbook.values import Value
 from services.features.domain.events import Event
 
 
@@ -14,13 +16,27 @@ def parsed(rows: Sequence[tuple[str, str, int, str]]) -> list[StoredEvent]:
     """Return events of rows of id, type, time and attributes.
 
     Raises:
-        ValueError: attributes are not what was stored.
+        ValueError, TypeError: attributes are not what was stored.
     """
     attributes = json.loads(f"[{','.join(text for *_, text in rows)}]")
     return [
-        StoredEvent(event_id=event_id, type=event_type, event_time=event_time, attributes=named)
+        stored(event_id, event_type, event_time, named)
         for (event_id, event_type, event_time, _), named in zip(rows, attributes, strict=True)
     ]
+
+
+def stored(event_id: str, event_type: str, event_time: int, attributes: Mapping[str, Value]) -> StoredEvent:
+    """Return an event that shares the names in it with all others that are held.
+
+    Raises:
+        TypeError: attributes are none.
+    """
+    return StoredEvent(
+        event_id=event_id,
+        type=intern(event_type),
+        event_time=event_time,
+        attributes={intern(name): attributes[name] for name in attributes},
+    )
 
 
 def known_events(rows: Iterable[Sequence[Any]]) -> dict[str, tuple[int, Event]]:

@@ -61,16 +61,21 @@ class ProcessState:
         self._show()
 
     async def describe(self) -> Described:
-        """Measure those that were used last, with what was derived from them; other calls run in between."""
-        sizes = []
-        for customer_id, state in list(islice(reversed(self._held.items()), _MOST_SAMPLED)):
-            sizes.append(_size((customer_id, state)))
+        """Measure those that were used last, with what was derived from them; other calls run in between.
+
+        What several of them share counts once.
+        """
+        sampled = list(islice(reversed(self._held.items()), _MOST_SAMPLED))
+        seen: set[int] = set()
+        size = 0
+        for each in sampled:
+            size += _size(each, seen)
             await asyncio.sleep(0)
         return Described(
             kind="process",
             customers=len(self._held),
-            bytes_per_customer=sum(sizes) / len(sizes) if sizes else None,
-            sampled=len(sizes),
+            bytes_per_customer=size / len(sampled) if sampled else None,
+            sampled=len(sampled),
         )
 
     def _drop(self, customer_id: str) -> None:
@@ -82,9 +87,8 @@ class ProcessState:
         self._metrics.held_events.set(self._events)
 
 
-def _size(root: object) -> int:
-    """Return the bytes of an object and all that it leads to, code left out."""
-    seen: set[int] = set()
+def _size(root: object, seen: set[int]) -> int:
+    """Return the bytes of an object and all that it leads to, code and what was ``seen`` left out."""
     waiting, size = [root], 0
     while waiting:
         found = waiting.pop()

@@ -9,14 +9,14 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from struct import Struct
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from redis import RedisError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from services.engine.features.history import StoredEvent
+from services.features.adapters.event_rows import stored
 from services.features.domain.states import State, Version
 from services.features.metrics import FeatureMetrics
 from services.features.ports import Described, StoreUnavailable
@@ -157,10 +157,6 @@ def _decoded(value: bytes | str | None) -> State | None:
         return None
     try:
         floors, events = json.loads(zlib.decompress(value[_HEADER.size :]))
-        return State(Version(*_HEADER.unpack_from(value)), floors, [_event(*event) for event in events])
+        return State(Version(*_HEADER.unpack_from(value)), floors, [stored(*event) for event in events])
     except (ValueError, TypeError, zlib.error):
         return None
-
-
-def _event(event_id: str, event_type: str, event_time: int, attributes: Mapping[str, Any]) -> StoredEvent:
-    return StoredEvent(event_id=event_id, type=event_type, event_time=event_time, attributes=attributes)

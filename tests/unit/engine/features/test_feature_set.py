@@ -1,3 +1,4 @@
+import gc
 import math
 from datetime import datetime
 
@@ -48,6 +49,24 @@ def test_candidate_vectors_have_a_row_for_each_action_in_the_order_asked(feature
 
 def test_no_actions_give_no_rows(features):
     assert features.candidate_vectors(History(()), NOW, []).shape == (0, 2)
+
+
+def test_a_history_that_was_computed_is_freed_without_a_collection_of_garbage(shop, features):
+    order = {"amount": 1.0, "items": 2, "category": "toys", "shop": "north"}
+    events = [
+        StoredEvent(event_id=kind, type=kind, event_time=NOW - 1, attributes=attributes)
+        for kind, attributes in (("order", order), ("clicked", {"offer": "sale"}))
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        history = History(events)
+        features.customer_vector(history, NOW)
+        features.candidate_vectors(history, NOW, list(shop.actions))
+        del history
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("changes", [(), (("features", "features", {}), ("policies", {}))])

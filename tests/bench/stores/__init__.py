@@ -1,0 +1,1 @@
+"""Measures the stores that decisions read from against what the bare stores do themselves."""
