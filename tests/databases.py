@@ -45,6 +45,17 @@ def emptied(url):
     return url
 
 
+def dumped(url):
+    """Return every row of every table that a database holds, as text."""
+    own = """
+        SELECT format('SELECT whole::text FROM %I.%I AS whole', schemaname, tablename)
+        FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'
+    """
+    with administrator(url) as server:
+        queries = [query for (query,) in server.execute(own).fetchall()]
+        return "\n".join(row for query in queries for (row,) in server.execute(query).fetchall())
+
+
 @contextlib.contextmanager
 def administrator(url=SERVER):
     """Connect as who may do everything; each statement is its own transaction."""

@@ -219,7 +219,8 @@ async def fill(log, *customer_ids):
         until = NOW + timedelta(days=1)
         reserved = [offer("bread-coupon", until), offer("survey", group="service", is_inbound=True)]
         await log.append(entry(f"{name}-1", customer_id=name, offers=reserved, versions={name: 0}))
-        await log.append(entry(f"{name}-2", customer_id=name, offers=[offer("bread-coupon")]))
+        family = {"members": [name], "identity_version": 7}
+        await log.append(entry(f"{name}-2", customer_id=name, offers=[offer("bread-coupon")], **family))
         await log.append(entry(f"{name}-3", customer_id=name, offers=[], record=b"\xff\x00"))
         await log.append(entry(f"{name}-4", customer_id=name, live=False))
         claim = Claim(claim_id="sender", time=NOW + timedelta(hours=1))

@@ -19,41 +19,12 @@ from training.data.stores import events_in, profiles_in
 
 TABLES = {
     "features": ("events",),
-    "profile": ("customers", "identities", "attributes", "pointers"),
+    "profile": ("customers", "identities", "attributes", "consents", "pointers", "links"),
 }
 MIGRATIONS = {
     name: Path(module.__file__).parent / "migrations"
     for name, module in (("features", services.features), ("profile", services.profile))
 }
-# As the profile service makes them where it is set to PostgreSQL.
-PROFILE = """
-    CREATE SCHEMA profile;
-    CREATE TABLE customers (customer_id TEXT COLLATE "C" PRIMARY KEY);
-    CREATE TABLE identities (
-        kind TEXT COLLATE "C" NOT NULL,
-        value TEXT COLLATE "C" NOT NULL,
-        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
-        PRIMARY KEY (kind, value)
-    );
-    CREATE TABLE attributes (
-        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers,
-        name TEXT COLLATE "C" NOT NULL,
-        record_time BIGINT NOT NULL,
-        value TEXT COLLATE "C" NOT NULL,
-        source TEXT COLLATE "C" NOT NULL,
-        PRIMARY KEY (customer_id, name, record_time)
-    );
-    CREATE TABLE pointers (
-        member_id TEXT COLLATE "C" PRIMARY KEY REFERENCES customers,
-        customer_id TEXT COLLATE "C" NOT NULL REFERENCES customers
-    );
-"""
-
-
-def scripts(service):
-    """Return the statements that make a service's tables in PostgreSQL."""
-    found = [path.read_text() for path in sorted((MIGRATIONS[service] / "postgresql").glob("*.sql"))]
-    return found or [PROFILE]
 
 
 class Past:
@@ -133,8 +104,8 @@ def prepare(server):
     """Make all tables in an empty database."""
     for service in TABLES:
         server.execute(f"SET search_path TO {service}, public")
-        for script in scripts(service):
-            server.execute(script)
+        for path in sorted((MIGRATIONS[service] / "postgresql").glob("*.sql")):
+            server.execute(path.read_text())
 
 
 every_past = pytest.mark.parametrize("opened", [sqlite, postgresql])

@@ -196,6 +196,13 @@ features:
     event: seated
     key: hall
     closed_by: [booked]
+  lingering:
+    kind: open
+    event: seated
+    key: hall
+    closed_by: [gone]
+    max_age: 2h
+    default: -1
   visit_rhythm:
     kind: interval
     event: visit

@@ -148,7 +148,7 @@ class _Moment:
         """Read the ledger, at least its versions."""
         profile = known.profile or Profile(customer_id=self._delivery.customer_id)
         since = self._now - horizon(self._decide.playbook.policies)
-        return await self._decide.journal.log.ledger(profile.members, since)
+        return await self._decide.journal.ledger(profile, since)
 
     async def written(
         self, write: Callable[[float], Awaitable[Claim]], known: Known, remaining: Remaining

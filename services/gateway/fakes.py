@@ -151,6 +151,7 @@ class InMemoryLog:
     outcomes: dict[str, OutcomeReport] = field(default_factory=dict)
     standings: dict[tuple[str, int], Standing] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    families: dict[str, tuple[str, int]] = field(default_factory=dict)
     model: Model | None = None
     told: dict[str, datetime] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
@@ -174,6 +175,9 @@ class InMemoryLog:
         ensure_valid(entry.valid_until)
         if entry.reserves:
             self._advance(entry.versions)
+        for member in entry.members if entry.live else ():
+            if entry.identity_version > self.families.get(member, ("", 0))[1]:
+                self.families[member] = (entry.customer_id, entry.identity_version)
         if self.queued * 2 >= self.queue_limit:
             entry = replace(entry, record=entry.without_trace)
         self.entries[entry.live, entry.decision_id] = entry
@@ -187,6 +191,12 @@ class InMemoryLog:
                 customer_id=entry.customer_id, offer=offer, contact=contact
             )
         return None
+
+    async def family(self, customer_id: str) -> Sequence[str]:
+        """Return who was one with a customer."""
+        self._fail()
+        kept = self.families.get(customer_id)
+        return sorted({customer_id, *(member for member, other in self.families.items() if other == kept)})
 
     async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
         """Read everything that members share."""
@@ -285,6 +295,11 @@ class InMemoryLog:
             key: report for key, report in self.outcomes.items() if (True, report.decision_id) not in gone
         }
         self.versions = {key: version for key, version in self.versions.items() if key not in customer_ids}
+        self.families = {
+            member: (root, version)
+            for member, (root, version) in self.families.items()
+            if member not in customer_ids and root not in customer_ids
+        }
         return counts
 
     def _rows(self, table: Table, customer_ids: Sequence[str]) -> list[Row]:
@@ -305,10 +320,12 @@ class InMemoryLog:
                 rows = [contact_row(*key, one) for key, one in self.standings.items() if one.contact]
             case "ledgers":
                 rows = list(self.versions.items())
+            case "families":
+                rows = [(member, *kept) for member, kept in self.families.items()]
             case _:
                 return []
-        owner = table.columns.index(table.owners[0])
-        return [row for row in rows if row[owner] in customer_ids]
+        owners = [table.columns.index(owner) for owner in table.owners]
+        return [row for row in rows if any(row[owner] in customer_ids for owner in owners)]
 
     async def last_model(self) -> Model | None:
         """Return the model that was kept last."""

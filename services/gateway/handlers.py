@@ -117,6 +117,6 @@ class DecideHandler:
         if not (least := horizon(self.playbook.policies)):
             return Reading(), ""
         try:
-            return await self.journal.reading(profile.members, contact_time - least, checked), ""
+            return await self.journal.reading(profile, contact_time - least, checked), ""
         except NotLogged as error:
             return Reading(), str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from tact.errors.v1 import errors_pb2
 from services.chassis.faults import Fault, FaultKind
 from services.gateway.domain import answer
 from services.gateway.domain.decision import Decision
+from services.gateway.domain.knowledge import Profile
 from services.gateway.domain.ledger import Reading
 from services.gateway.domain.request import REPEAT_WINDOW, Checked, DecisionRequest
 from services.gateway.domain.timing import duration
@@ -53,15 +54,24 @@ class Journal:
             raise _expired(_ERASED) from None
         return None if standing is None else self._stored(standing, fingerprint, encoder)
 
-    async def reading(self, members: Sequence[str], since: datetime, checked: Checked) -> Reading:
+    async def ledger(self, profile: Profile, since: datetime) -> Reading:
         """Read the ledger of a customer, as far back as ``since``.
 
-        A dry run sees it as it was at the time of its decision.
+        While profiles are out of reach, over all who were one customer when it was decided about last.
 
         Raises:
             NotLogged: it cannot be read.
         """
-        reading = await self.log.ledger(members, since)
+        members = profile.members if profile.is_read else await self.log.family(profile.customer_id)
+        return await self.log.ledger(members, since)
+
+    async def reading(self, profile: Profile, since: datetime, checked: Checked) -> Reading:
+        """Read the ledger of a customer; a dry run sees it as it was at the time of its decision.
+
+        Raises:
+            NotLogged: it cannot be read.
+        """
+        reading = await self.ledger(profile, since)
         if checked.request.live or reading.ledger is None:
             return reading
         return replace(reading, ledger=reading.ledger.as_of(checked.decision_time))
@@ -88,6 +98,7 @@ class Journal:
         """
         started = self.monotonic()
         request, record_time = decision.checked.request, self.now()
+        profile = Profile() if decision.situation is None else decision.situation.profile
         encoded = encoder.encode(decision, record_time)
         try:
             standing = await self.log.append(
@@ -100,6 +111,8 @@ class Journal:
                     offers=[chosen.offer for chosen in decision.actions] if request.live else (),
                     versions=versions,
                     valid_until=valid_until,
+                    members=profile.members,
+                    identity_version=profile.identity_version,
                     record=encoded.record,
                     without_trace=encoded.without_trace,
                 )

@@ -79,7 +79,8 @@ class LogEntry:
 
     ``offers`` are the ranked actions of a live decision, in order. Where one of them reserves,
     ``versions`` are those of the ledger that it was decided by, of each member. After ``valid_until``, by
-    ``time.monotonic``, who is one customer may have changed.
+    ``time.monotonic``, who is one customer may have changed. ``members`` were one as of the act
+    ``identity_version``, which is 0 where there was none, or nobody could tell.
     """
 
     decision_id: str
@@ -90,6 +91,8 @@ class LogEntry:
     offers: Sequence[Offer] = ()
     versions: Mapping[str, int] = field(default_factory=dict)
     valid_until: float = math.inf
+    members: Sequence[str] = ()
+    identity_version: int = 0
     record: bytes
     without_trace: bytes
 
@@ -156,13 +159,18 @@ class DecisionLog(Protocol):
         """Write a decision, so that it survives the death of the process, and its reservations with it.
 
         Returns None once written, or the record that already stands under the same id. A queue
-        that runs full takes the record without its trace. A decision that reserves is durable.
+        that runs full takes the record without its trace. A decision that reserves is durable. With a live
+        one, who was one customer is kept, unless a later act is known of a member.
 
         Raises:
             LedgerMoved: it reserves, and a member's ledger is not of the version that it was decided by.
             LeaseOver: ``valid_until`` has passed.
             DecisionErased: one under the same id was erased.
         """
+        ...
+
+    async def family(self, customer_id: str) -> Sequence[str]:
+        """Return all who were one with a customer, itself included, as the newest act that was kept says."""
         ...
 
     async def ledger(self, members: Sequence[str], since: datetime) -> Reading:

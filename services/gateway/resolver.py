@@ -66,7 +66,7 @@ class Resolver:
             if not customer_id:
                 return Known(profile=None, degradations=degradations)
             # Without a profile there is no consent; the rest of the decision goes on without.
-            profile = Profile(customer_id=customer_id)
+            profile = Profile(customer_id=customer_id, is_read=False)
         if not profile.found:
             # Erased perhaps, and then what happened before is not to be remembered.
             self.last_good.forget([customer_id])

@@ -48,6 +48,55 @@ def test_an_empty_ledger_has_no_contacts_and_versions_of_zero(opened, tmp_path):
 
 
 @every_log
+def test_a_live_decision_keeps_who_was_one_until_a_later_act_is_known(opened, tmp_path):
+    async def exercise(held):
+        kept = {}
+
+        async def see(version, *members, **changes):
+            entry_id = f"d-{len(kept)}"
+            kept[entry_id] = members
+            family = {"customer_id": members[0], "members": sorted(members), "identity_version": version}
+            await held.log.append(entry(entry_id, **family | changes))
+
+        async def families():
+            return {"".join(await held.log.family(name)) for name in "abcdxyz"}
+
+        await see(0, "a", "b")
+        await see(3, "x", "y", live=False)
+        assert await families() == set("abcdxyz")
+        await see(4, "b", "a")
+        await see(3, "a", "c")
+        assert await families() == {"ab", "c", *"dxyz"}
+        await see(6, "b", "a", "c", "d")
+        await see(5, "b", "a")
+        assert await families() == {"abcd", *"xyz"}
+        await see(8, "c")
+        assert await families() == {"abd", "c", *"xyz"}
+        await see(9, "b", "a")
+        assert await families() == {"ab", "c", "d", *"xyz"}
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
+def test_a_decision_that_is_not_written_keeps_nobody(opened, tmp_path):
+    async def exercise(held):
+        family = {"members": ["anna", "ben"], "identity_version": 1}
+        with pytest.raises(LeaseOver):
+            await held.log.append(entry(valid_until=time.monotonic() - 1, **family))
+        with pytest.raises(LedgerMoved):
+            await held.log.append(reserving(versions={"anna": 7}, **family))
+        assert await held.log.family("ben") == ["ben"]
+        await held.log.append(entry(**family))
+        assert await held.log.family("ben") == ["anna", "ben"]
+        await held.log.erase(["ben"], NOW)
+        assert await held.log.family("ben") == ["ben"]
+        assert await held.log.family("anna") == ["anna"]
+
+    using(opened, tmp_path, exercise)
+
+
+@every_log
 def test_a_decision_takes_its_slots_with_it(opened, tmp_path):
     async def exercise(held):
         assert await held.log.append(reserving()) is None

@@ -32,7 +32,7 @@ from services.gateway.ports import DecisionErased, LedgerMoved
 
 LATER = NOW + timedelta(hours=2)
 NAMES = [table.name for table in TABLES]
-EACH = {"decisions": 3, "dry_run_decisions": 1, "outcomes": 2, "contacts": 2, "ledgers": 1}
+EACH = {"decisions": 3, "dry_run_decisions": 1, "outcomes": 2, "contacts": 2, "ledgers": 1, "families": 1}
 """What each customer of ``fill`` has."""
 NOTHING = dict.fromkeys(NAMES, 0)
 

@@ -102,7 +102,17 @@ features:
   shade_orders: { kind: affinity, event: order, by: shade, to: shade, measure: total }
   id_visits: { kind: affinity, event: visit, by: shop, to: id, measure: total, where: { shop: a } }
   id_share: { kind: affinity, event: order, by: shop, to: id }
+  fresh_orders: { kind: count, event: order, max_age: 10s }
+  fresh_gifts_20s: { kind: count, event: order, where: { gift: true }, window: 20s, max_age: 10s }
+  fresh_shade: { kind: last, event: order, attribute: shade, max_age: 10s, default: -1 }
+  fresh_waiting:
+    { kind: open, event: order, key: shop, closed_by: [visit, returned], max_age: 10s, default: 0 }
+  usual_amount: { kind: mean, event: order, attribute: amount, default: 12.5 }
+  fresh_share: { kind: affinity, event: order, by: shop, to: shops, max_age: 10s }
+  usual_share: { kind: affinity, event: order, by: shop, to: shops, window: 20s, default: 0.25 }
   amount_per_order: { kind: expression, expression: feature.spend / feature.orders }
+  orders_at_once: { kind: expression, expression: feature.fresh_orders * 2.0, default: -3 }
+  usual_share_at_once: { kind: expression, expression: feature.usual_share * feature.orders_at_once }
   a_known_share:
     kind: expression
     expression: "known.feature.shop_share ? feature.shop_share * feature.amount_per_order : feature.spend"
@@ -125,9 +135,11 @@ actions:
 """,
     "policies.yaml": "",
 }
-# Over the numbers of the features above them; both rest on all orders.
+# Over the numbers of the features above them; those of customers rest on all orders.
 FORMULAS = {
     "amount_per_order": lambda row: row["spend"] / row["orders"] if row["orders"] else math.nan,
+    "orders_at_once": lambda row: -3.0 if math.isnan(row["fresh_orders"]) else row["fresh_orders"] * 2.0,
+    "usual_share_at_once": lambda row: row["usual_share"] * row["orders_at_once"],
     "a_known_share": lambda row: (
         row["spend"] if math.isnan(row["shop_share"]) else row["shop_share"] * row["amount_per_order"]
     ),
@@ -291,6 +303,13 @@ def age(definition, happenings, as_of):
     return math.nan if newest is None else Fraction(as_of - newest, 1_000_000)
 
 
+def stated(definition, value, happenings, as_of):
+    """Return a value unless it is too old, then what stands in for a missing one."""
+    too_old = math.inf if definition.max_age is None else definition.max_age // SECOND
+    value = math.nan if age(definition, happenings, as_of) >= too_old else float(value)
+    return definition.default if math.isnan(value) and definition.default is not None else value
+
+
 def packed(values):
     return struct.pack(f"<{len(values)}d", *map(float, values))
 
@@ -308,9 +327,11 @@ def expected(world, happenings, as_of):
             if name in FORMULAS:
                 row[name] = FORMULAS[name](row)
             elif definition.kind == "affinity":
-                row[name] = float(candidate_value(definition, happenings, as_of, action_id, action))
+                value = candidate_value(definition, happenings, as_of, action_id, action)
+                row[name] = stated(definition, value, happenings, as_of)
             else:
-                row[name] = float(customer_value(definition, happenings, as_of))
+                value = customer_value(definition, happenings, as_of)
+                row[name] = stated(definition, value, happenings, as_of)
         rows.append(row)
     rest_on = {name: features["orders" if name in FORMULAS else name] for name in of_customer}
     return (

@@ -41,7 +41,7 @@ READ = slow.BATTERY["expression"]
 
 
 class Declared:
-    """Features of each kind that is served, two with each of the windows, and what expressions read."""
+    """Features of each kind that is served, three with each of the windows, and what expressions read."""
 
     def __init__(self, windows, expressions):
         self.by_kind = {
@@ -71,19 +71,23 @@ class Declared:
                 case "affinity":
                     found[name] = slow.slow_affinity(definition, events, as_of, action_id)
                 case "expression":
-                    floats = {n: None if found[n] is None else float(found[n]) for n in READ if n in found}
-                    found[name] = slow.slow_formula(slow.FORMULAS[name][1], floats)
+                    found[name] = slow.slow_formula(name, {n: found[n] for n in READ if n in found})
                 case _:
                     found[name] = slow.slow(definition, events, as_of)
         return found
 
 
 def declared_with(kind, window):
-    return [
-        name
+    """Return two features, and one whose value can be too old."""
+    found = {
+        name: "max_age" in definition
         for name, definition in slow.BATTERY[kind].items()
         if definition.get("window") == window and definition["where"] in ANY_WHERE
-    ][:2]
+    }
+    plain, aging = (
+        [name for name, can_age in found.items() if can_age is wanted] for wanted in (False, True)
+    )
+    return plain[:2] + aging[len(aging) // 2 :][:1]
 
 
 ALL = Declared(slow.WINDOWS, READ)

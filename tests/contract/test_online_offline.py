@@ -7,10 +7,12 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import databases
 import numpy as np
 import pytest
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import SecretStr
 from tact.features.v1 import feature_service_pb2 as features_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 
@@ -138,23 +140,28 @@ async def file(
     await pasts.file_with(to_profile, CUSTOMERS, links=LINKS, unlinks=UNLINKS)
 
 
-def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_in", ["files", "postgresql"])
+def test_a_dataset_row_equals_the_vector_served_at_that_time(kept_in: str, tmp_path: Path) -> None:
     draw = random.Random(7)
     features = FeatureSet(PLAYBOOK)
+    url = "" if kept_in == "files" else databases.emptied(databases.shared_postgresql())
+    store = SecretStr(url)
     config = DatasetConfig(
         playbook=shipped("retail"),
         home=tmp_path,
+        features_store=store,
+        profile_store=store,
         exposures=Exposures(event="campaign_mailed", action="campaign"),
         as_of_time=datetime(2017, 12, 1, tzinfo=UTC),
         output=tmp_path / "dataset",
     )
-    quick = ProfileSettings(home=tmp_path, identity_lease_seconds=0.1)
+    quick = ProfileSettings(home=tmp_path, store=store, identity_lease_seconds=0.1)
     members = {}
 
     async def compare() -> int:
         async with (
             profile_app.open_service(quick, PLAYBOOK) as profile,
-            features_app.open_service(FeatureSettings(home=tmp_path), PLAYBOOK) as feature,
+            features_app.open_service(FeatureSettings(home=tmp_path, store=store), PLAYBOOK) as feature,
         ):
             to_profile, to_features = InProcessStub(profile, 30.0), InProcessStub(feature, 30.0)
             await file(to_profile, to_features, events(draw), profiles(draw))
@@ -187,6 +194,7 @@ def test_a_dataset_row_equals_the_vector_served_at_that_time(tmp_path: Path) -> 
             return len(dataset.frame)
 
     assert asyncio.run(compare()) == len(CUSTOMERS) * len(CAMPAIGNS)
+    assert (tmp_path / "features.sqlite").exists() is (kept_in == "files")
     assert sorted(members.values()) == [1, 1, 1, 1, 1, 2, 2, 3]
 
 

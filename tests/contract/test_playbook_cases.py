@@ -368,6 +368,74 @@ def test_borrowed_and_unpermitted_values_decide_as_they_may_and_are_logged_nowhe
     passed(capsys, folder)
 
 
+STATED = [
+    ("playbook", "purposes", "insight", {"use": "data"}),
+    ("events", "events", "order", "consent", "insight"),
+    *(
+        ("features", "features", name, definition)
+        for name, definition in {
+            "rated": {
+                "kind": "last",
+                "event": "order",
+                "attribute": "rating",
+                "max_age": "1d",
+                "default": 41,
+            },
+            "taste": {"kind": "affinity", "event": "order", "by": "shop", "to": "season", "default": 42},
+            "doubled": {"kind": "expression", "expression": "feature.rated * 2.0", "default": 43},
+            "tasted": {"kind": "expression", "expression": "feature.taste * feature.doubled", "default": 44},
+            "asked": {
+                "kind": "expression",
+                "expression": "known.feature.rated || feature.clicks > 0.0 ? 45.0 : 46.0",
+            },
+            "clicks": {"kind": "count", "event": "clicked"},
+        }.items()
+    ),
+    (
+        "policies",
+        "applicability",
+        [
+            {
+                "name": "unseen",
+                "text": "Nothing is known.",
+                "when": " && ".join(
+                    f"!known.feature.{n}" for n in ("rated", "taste", "doubled", "tasted", "asked")
+                ),
+            }
+        ],
+    ),
+]
+
+
+def test_a_default_never_stands_in_for_what_is_not_permitted(shop, capsys):
+    order = {"type": "order", "at": "2h ago", "attributes": {"rating": 7.0, "shop": "north"}}
+    old = {"type": "order", "at": "2d ago", "attributes": {"rating": 7.0, "shop": "north"}}
+    granted = {"marketing": {"email": "granted"}, "insight": "granted"}
+    values = "response.explanation.features"
+    names = ("rated", "doubled", "asked")
+    unseen = {f"{values}[{name}].value": None for name in names}
+
+    def seen(*numbers, **more):
+        told = {f"{values}[{n}].value": number for n, number in zip(names, numbers, strict=True)}
+        return {"removed": {"sale": "unseen"}, "record": told | more}
+
+    folder = shop(
+        case("not permitted", different(events=[order]), actions=["sale"], record=unseen),
+        case("not permitted, nothing there", actions=["sale"], record=unseen),
+        case("not permitted, too old", different(events=[old]), actions=["sale"], record=unseen),
+        case("nothing there", different(consents=granted), **seen(41, 82, 45)),
+        case("fresh", different(consents=granted, events=[order]), **seen(7, 14, 45)),
+        case(
+            "too old",
+            different(consents=granted, events=[old]),
+            **seen(41, 82, 45, **{f"{values}[rated].age": "172800s"}),
+        ),
+        CHILD,
+        changes=STATED,
+    )
+    passed(capsys, folder)
+
+
 def test_customers_are_in_the_arm_that_a_case_wants(shop, capsys):
     measured = {"control_arm": "no_levers", "record": {"control_arm_share": 0.05}}
     folder = shop(

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import sqlite3
+from collections import Counter
+from time import monotonic
 
+import databases
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Value
@@ -20,6 +24,7 @@ from services.chassis.inprocess import InProcessStub
 from services.chassis.rpc import Service
 from services.chassis.server import Listener, serving
 from services.engine.playbook.loader import load, shipped
+from services.profile.adapters.tables import TABLES
 from services.profile.app import open_service
 from services.profile.domain.borrowed import BorrowedValues
 from services.profile.fakes import InMemoryProfiles
@@ -34,6 +39,8 @@ PROFILES = pb.DESCRIPTOR.services_by_name["ProfileService"]
 PLAYBOOK = load(shipped("retail"))
 NOW = 1_510_000_000_000_000
 PATIENCE_SECONDS = 20.0
+LEASE_SECONDS = 0.1
+NO_TOKEN = {"page_token": "x"}
 
 
 @contextlib.asynccontextmanager
@@ -60,9 +67,9 @@ def connect(request):
 def ask(connect, tmp_path):
     """Run ``main(stub, service)`` against the real service; each run is a restart on the same folder."""
 
-    def run(main, playbook=PLAYBOOK):
+    def run(main, playbook=PLAYBOOK, store=""):
         async def bounded():
-            settings = ProfileSettings(home=tmp_path)
+            settings = ProfileSettings(home=tmp_path, store=store, identity_lease_seconds=LEASE_SECONDS)
             async with (
                 asyncio.timeout(PATIENCE_SECONDS),
                 open_service(settings, playbook, lambda: NOW) as service,
@@ -438,6 +445,8 @@ def test_a_failing_store_is_named(connect, failing, code, reason):
                 (stub.RecordConsents, record(consent("r1"))),
                 (stub.BatchGetProfiles, get("c1")),
                 (stub.ResolveIdentities, pb.ResolveIdentitiesRequest(identities=[card("1")])),
+                (stub.ExportCustomer, pb.ExportCustomerRequest(customer_ids=["c1"])),
+                (stub.EraseCustomer, pb.EraseCustomerRequest(customer_ids=["c1"])),
             ):
                 with pytest.raises(grpc.aio.AioRpcError) as failed:
                     await call(request)
@@ -551,14 +560,18 @@ def test_consent_to_the_use_of_data_is_recorded_and_withdrawn_without_a_channel(
     assert withdrawn["marketing", "email"] == ("r2-mail", pb.CONSENT_STATE_GRANTED)
 
 
+@pytest.mark.parametrize("place", ["file", "postgresql"])
 def test_a_borrowed_value_is_in_no_file_log_or_metric_and_ends_with_the_process(
-    ask, lending, tmp_path, caplog, capfd
+    ask, lending, place, tmp_path, caplog, capfd
 ):
     caplog.set_level(logging.DEBUG)
     kept, secret, lender = "KEPT-4d1f", "SECRET-9c2e", "LENDER-77ab"
+    store = databases.emptied(databases.shared_postgresql()) if place == "postgresql" else ""
 
     def on_disk():
         content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        if store:
+            content += databases.dumped(store).encode()
         assert kept.encode() in content
         return [word for word in (secret, lender, "mood") if word.encode() in content]
 
@@ -572,26 +585,108 @@ def test_a_borrowed_value_is_in_no_file_log_or_metric_and_ends_with_the_process(
         )
         refused = await stub.UpsertProfiles(upsert(update("c1", mood=secret, age=secret, source=lender)))
         read = await stub.BatchGetProfiles(get("c1", "c2"))
+        exported = await stub.ExportCustomer(pb.ExportCustomerRequest(customer_ids=["c1", "c2"]))
         found = [on_disk()]
-        with contextlib.closing(sqlite3.connect(tmp_path / "profile.sqlite")) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not store:
+            with contextlib.closing(sqlite3.connect(tmp_path / "profile.sqlite")) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         found.append(on_disk())
-        return answered, refused, read, found, generate_latest(service.registry).decode()
+        return answered, refused, read, exported, found, generate_latest(service.registry).decode()
 
     async def read_again(stub, service):
         return await stub.BatchGetProfiles(get("c1", "c2"))
 
-    answered, refused, read, found, metrics = ask(write, lending)
+    answered, refused, read, exported, found, metrics = ask(write, lending, store)
     assert [result.customer_id for result in answered.results] == ["c1", "c1", "c2"]
     assert refused.results[0].HasField("error")
     assert [plain(result.profile).get("mood") for result in read.results] == [secret, secret]
-    after = ask(read_again, lending)
+    after = ask(read_again, lending, store)
     assert [plain(result.profile) for result in after.results] == [{"tariff": kept}, {}]
     assert after.results[1].profile.found
     assert [*found, on_disk()] == [[], [], []]
+    assert (tmp_path / "profile.sqlite").exists() is not bool(store)
     assert "tact_profile_borrowed_values 2.0" in metrics
     logged = "".join(f"{record.getMessage()} {record.__dict__}" for record in caplog.records)
     assert "UpsertProfiles" in logged
     printed = "".join(capfd.readouterr())
+    assert kept in str(exported)
     for word in (secret, lender):
-        assert word not in metrics + logged + printed + str(refused)
+        assert word not in metrics + logged + printed + str(refused) + str(exported)
+
+
+def test_a_customer_is_exported_page_by_page_and_erased_whole(ask):
+    async def main(stub, service):
+        await stub.UpsertProfiles(
+            upsert(update("c1", cards=["1"], age_band="25-34", source="crm"), update("c2", cards=["2"]))
+        )
+        await stub.RecordConsents(record(consent("r1")))
+        await stub.LinkIdentities(
+            pb.LinkIdentitiesRequest(
+                link_id="l-1",
+                customer=pb.CustomerKey(customer_id="c1"),
+                other=pb.CustomerKey(customer_id="c2"),
+            )
+        )
+        exported = await stub.ExportCustomer(pb.ExportCustomerRequest(customer_ids=["c1", "c2"]))
+        start = monotonic()
+        erased = await stub.EraseCustomer(pb.EraseCustomerRequest(customer_ids=["c1", "c2"]))
+        again = await stub.EraseCustomer(pb.EraseCustomerRequest(customer_ids=["c1", "c2"]))
+        waited = monotonic() - start
+        return exported, erased, again, waited, await stub.BatchGetProfiles(get("c1", "c2"))
+
+    exported, erased, again, waited, read = ask(main)
+    rows = [(row.table, json.loads(row.row)) for row in exported.rows]
+    assert exported.next_page_token == ""
+    assert ("identities", {"kind": "loyalty_card", "value": "1", "customer_id": "c1"}) in rows
+    assert [row["receipt_id"] for table, row in rows if table == "consents"] == ["r1"]
+    counts = Counter(table for table, _ in rows)
+    assert {one.table: one.rows for one in erased.erased} == {
+        table.name: counts[table.name] for table in TABLES
+    }
+    assert [(one.table, one.rows) for one in again.erased] == [(table.name, 0) for table in TABLES]
+    assert waited >= 2 * LEASE_SECONDS
+    assert not any(result.profile.found for result in read.results)
+
+
+@pytest.mark.parametrize(
+    ("rpc", "asked", "field"),
+    [
+        ("ExportCustomer", pb.ExportCustomerRequest(), "customer_ids"),
+        ("ExportCustomer", pb.ExportCustomerRequest(customer_ids=["c1"], **NO_TOKEN), "page_token"),
+        ("EraseCustomer", pb.EraseCustomerRequest(customer_ids=["c1", ""]), "customer_ids[1]"),
+        ("EraseCustomer", pb.EraseCustomerRequest(customer_ids=["c2"]), "customer_ids"),
+    ],
+    ids=["nobody", "token", "empty", "member"],
+)
+def test_what_cannot_be_exported_or_erased_names_its_field(ask, rpc, asked, field):
+    async def main(stub, service):
+        await stub.UpsertProfiles(upsert(update("c1"), update("c2")))
+        one, two = (pb.CustomerKey(customer_id=name) for name in ("c1", "c2"))
+        await stub.LinkIdentities(pb.LinkIdentitiesRequest(link_id="l-1", customer=one, other=two))
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await getattr(stub, rpc)(asked)
+        return failed.value, await stub.BatchGetProfiles(get("c2"))
+
+    error, read = ask(main)
+    assert (error.code().name, error_info(error).reason) == ("INVALID_ARGUMENT", "REQUEST_INVALID")
+    assert list(bad_request(error)) == [field]
+    assert list(read.results[0].profile.member_ids) == ["c1", "c2"]
+
+
+def test_a_service_on_postgresql_serves_from_there(ask, tmp_path):
+    store = databases.emptied(databases.shared_postgresql())
+
+    async def write(stub, service):
+        await stub.UpsertProfiles(upsert(update(cards=["1"], age_band="25-34", record_time=at(60))))
+        await stub.RecordConsents(record(consent("r1")))
+        return generate_latest(service.registry).decode()
+
+    async def look(stub, service):
+        return await stub.BatchGetProfiles(get("c1", pb.CustomerKey(identity=card("1"))))
+
+    assert "tact_profile_waiting_writes 0.0" in ask(write, store=store)
+    one, two = (result.profile for result in ask(look, store=store).results)
+    assert one == two
+    assert plain(one) == {"age_band": "25-34"}
+    assert [given.receipt_id for given in one.consents] == ["r1"]
+    assert not list(tmp_path.iterdir())

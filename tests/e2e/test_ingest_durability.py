@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import databases
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -35,9 +36,10 @@ SERVICES = {
 class Process:
     """One service of its own, with what it wrote to its log."""
 
-    def __init__(self, name, home):
+    def __init__(self, name, home, store=""):
         self.name = name
         self.home = home
+        self.store = store
         self.log = []
 
     async def __aenter__(self):
@@ -52,6 +54,7 @@ class Process:
                 "TACT_HOME": str(self.home),
                 f"{prefix}_PORT": "0",
                 f"{prefix}_METRICS_PORT": "0",
+                **({f"{prefix}_STORE": self.store} if self.store else {}),
             },
             stderr=asyncio.subprocess.PIPE,
         )
@@ -181,7 +184,17 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_kill_9(tmp_path):
     assert "SECRET" not in "".join(log)
 
 
-def test_no_acknowledged_profile_or_consent_is_lost_by_kill_9(tmp_path):
+@pytest.fixture(params=["file", "postgresql"])
+def profile_store(request):
+    """Where profiles are kept, as the setting says it."""
+    if request.param == "file":
+        yield ""
+    else:
+        with databases.postgresql() as url:
+            yield url
+
+
+def test_no_acknowledged_profile_or_consent_is_lost_by_kill_9(tmp_path, profile_store):
     draw = random.Random(20_251_122)
     numbers = iter(range(0, 10**9, BATCH))
     profiles, consents, log = set(), set(), []
@@ -237,15 +250,19 @@ def test_no_acknowledged_profile_or_consent_is_lost_by_kill_9(tmp_path):
 
     async def main():
         for _ in range(KILLS):
-            async with Process("profile", tmp_path) as process, process.stub() as stub:
+            async with serving() as process, process.stub() as stub:
                 await verify(stub)
                 await stream(process, iter(lambda: lambda: write(stub), None), [draw.randrange(3, 12)])
                 log.extend(process.log)
-        async with Process("profile", tmp_path) as process, process.stub() as stub:
+        async with serving() as process, process.stub() as stub:
             await verify(stub)
+
+    def serving():
+        return Process("profile", tmp_path, profile_store)
 
     run(main)
     assert len(consents) >= KILLS
+    assert (tmp_path / "profile.sqlite").exists() is not bool(profile_store)
     assert any("RecordConsents" in line for line in log)
     assert "SECRET" not in "".join(log)
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from services.cli.cases.moments import JUST_NOW, Instant, When
-from services.engine.playbook.kinds import Name, Section, wrong_key
+from services.engine.playbook.kinds import Name, Number, Section, wrong_key
 from services.engine.playbook.schema.head import Arm
-from services.engine.playbook.schema.scalars import Identifier, Number, Probability
+from services.engine.playbook.schema.scalars import Identifier, Probability
 
 CASE: Final = "case"
 """The source of what a case says without naming one."""

@@ -18,6 +18,7 @@ from services.engine.features import (
     distinct,
     expression,
     first,
+    freshness,
     interval,
     last,
     max,
@@ -28,7 +29,7 @@ from services.engine.features import (
     recency,
     sum,
 )
-from services.engine.features.history import History, Series, newest
+from services.engine.features.history import History
 from services.engine.features.schema import fingerprint
 from services.engine.playbook import kinds, values
 from services.engine.playbook.expressions import Formula
@@ -81,6 +82,11 @@ class FeatureSet:
         self._shared = self._plan(self._read_for_candidates())
         self._affinities = {n: d for n in names if isinstance(d := playbook.features[n], kinds.Affinity)}
         self._varying_formulas = {n: f for n, f in playbook.formulas.items() if n in varying}
+        self._defaults = {
+            name: definition.default
+            for name, definition in playbook.features.items()
+            if isinstance(definition, kinds.ServedDefinition) and definition.default is not None
+        }
         self._weights = {
             action_id: [affinity.weights(d, action_id, action) for d in self._affinities.values()]
             for action_id, action in playbook.actions.items()
@@ -96,41 +102,42 @@ class FeatureSet:
         return [(name, hashes[name], name in varying) for name in names]
 
     def customer_vector(self, history: History, as_of: int) -> Vector:
-        """Return the features of a customer as of a time, NaN where missing."""
+        """Return the features of a customer as of a time, NaN where missing without a default."""
         numbers = self._compute(self._customer, history, as_of)
         return np.array([numbers[name] for name in self.customer_names], dtype=np.float64)
 
     def customer_ages(self, history: History, as_of: int) -> Vector:
         """Return, for each customer feature, the seconds since the newest event in its window.
 
-        NaN where there is none. An expression has the smallest age of the features that it reads.
+        NaN where there is none. An expression has the smallest age of the features that it reads. Where a
+        value is too old, or its default stands in for it, the age is the same.
         """
         events, formulas = self._customer
         ages = dict.fromkeys(events, math.nan)
         for name, definition in events.items():
-            found = _rests_on(definition, history)
-            if (last_time := newest(found, as_of, definition.window)) is not None:
-                ages[name] = (as_of - last_time) / 1e6
+            if (age := freshness.age(definition, history, as_of)) is not None:
+                ages[name] = age / 1e6
         for name, formula in formulas.items():
             ages[name] = expression.age(formula, ages)
         return np.array([ages[name] for name in self.customer_names], dtype=np.float64)
 
     def candidate_vectors(self, history: History, as_of: int, action_ids: Sequence[str]) -> Vector:
-        """Return one row of features for each action, NaN where missing.
+        """Return one row of features for each action, NaN where missing without a default.
 
         Raises:
             KeyError: an action is not in the playbook.
         """
         rows = np.empty((len(action_ids), len(self.candidate_names)))
         numbers = self._compute(self._shared, history, as_of)
+        too_old = {n for n, d in self._affinities.items() if freshness.is_too_old(d, history, as_of)}
         for row, action_id in enumerate(action_ids):
             for (name, d), wanted in zip(self._affinities.items(), self._weights[action_id], strict=True):
-                numbers[name] = math.nan
-                if wanted is not None:
+                number = math.nan
+                if wanted is not None and name not in too_old:
                     series = history.of(d.event).where(d.where)
-                    numbers[name] = affinity.compute(d, self._playbook, series, as_of, wanted)
-            for name, formula in self._varying_formulas.items():
-                numbers[name] = expression.compute(formula, self._playbook.environment, numbers)
+                    number = affinity.compute(d, self._playbook, series, as_of, wanted)
+                numbers[name] = self._or_default(name, number)
+            self._evaluate(self._varying_formulas, numbers)
             rows[row] = [numbers[name] for name in self.candidate_names]
         return rows
 
@@ -165,16 +172,26 @@ class FeatureSet:
 
     def _compute(self, plan: _Plan, history: History, as_of: int) -> dict[str, float]:
         events, formulas = plan
-        playbook = self._playbook
-        numbers = {
-            name: open.compute(d, history, as_of)
-            if isinstance(d, kinds.Open)
-            else KINDS[type(d)](d, playbook, history.of(d.event).where(d.where), as_of)
-            for name, d in events.items()
-        }
-        for name, formula in formulas.items():
-            numbers[name] = expression.compute(formula, playbook.environment, numbers)
+        numbers: dict[str, float] = {}
+        for name, d in events.items():
+            if d.max_age is not None and freshness.is_too_old(d, history, as_of):
+                number = math.nan
+            elif isinstance(d, kinds.Open):
+                number = open.compute(d, history, as_of)
+            else:
+                number = KINDS[type(d)](d, self._playbook, history.of(d.event).where(d.where), as_of)
+            numbers[name] = self._or_default(name, number)
+        self._evaluate(formulas, numbers)
         return numbers
+
+    def _evaluate(self, formulas: Mapping[str, Formula], numbers: dict[str, float]) -> None:
+        """Add the numbers of formulas to those that they read."""
+        for name, formula in formulas.items():
+            number = expression.compute(formula, self._playbook.environment, numbers)
+            numbers[name] = self._or_default(name, number)
+
+    def _or_default(self, name: str, number: float) -> float:
+        return self._defaults.get(name, number) if math.isnan(number) else number
 
     def _of_action(self, action_id: str) -> dict[str, float]:
         declared, present = self._playbook.catalogue.attributes, self._playbook.action_attributes[action_id]
@@ -206,9 +223,3 @@ def _reach(definitions: Iterable[kinds.AnyFeature]) -> dict[str, int | None]:
 def farther(one: int | None, other: int | None) -> int | None:
     """Return which of two looks farther back; None looks back for ever."""
     return None if one is None or other is None else builtins.max(one, other)
-
-
-def _rests_on(definition: kinds.EventDefinition, history: History) -> list[Series]:
-    """Return the events that a number rests on, type by type."""
-    own, *others = definition.event_types
-    return [history.of(own).where(definition.where), *map(history.of, others)]

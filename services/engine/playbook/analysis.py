@@ -9,6 +9,7 @@ from typing import get_args
 from services.engine.playbook.conditions import Variable
 from services.engine.playbook.contact_findings import idle_contact_policies
 from services.engine.playbook.errors import did_you_mean
+from services.engine.playbook.feature_findings import idle_feature_keys
 from services.engine.playbook.findings import Finding, listed, named
 from services.engine.playbook.kinds import Affinity
 from services.engine.playbook.playbook import Playbook
@@ -23,7 +24,8 @@ def analyse(playbook: Playbook, now: datetime) -> tuple[Finding, ...]:
 
     A problem is certain and cannot be meant: a condition that is never met, statements that exclude each
     other, an action that can never be chosen, a word that nothing is ever equal to, a treatment without
-    content, a cap that never binds. A note may be meant. Conditions that cannot be read are noted too.
+    content, a limit of age or of contacts that never binds. A note may be meant. Conditions that cannot be
+    read are noted too.
     """
     reach = Reach(playbook)
     return (
@@ -33,6 +35,7 @@ def analyse(playbook: Playbook, now: datetime) -> tuple[Finding, ...]:
         *_unknown_words(reach),
         *_unmatched_words(playbook),
         *_without_content(playbook),
+        *idle_feature_keys(playbook),
         *idle_contact_policies(reach),
         *remarks(reach, now),
     )

@@ -67,6 +67,8 @@ Window = Annotated[
     ),
 ]
 Simple = Annotated[str | int | bool, BeforeValidator(_simple)]
+Number = Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)]
+"""A number that may be written without decimals."""
 
 
 def wrong_key(key: str, message: str) -> PydanticCustomError:
@@ -95,15 +97,32 @@ class Definition(Section):
     description: str = ""
 
 
-class EventDefinition(Definition):
+def _is_unset(value: object) -> bool:
+    return value is None
+
+
+class ServedDefinition(Definition):
+    """A feature that needs nothing but events, so that the feature service computes it.
+
+    ``default`` stands in for a value that is missing or too old, never for one that lacks a consent.
+    """
+
+    # Models and records name hashes from before there was this key.
+    default: Annotated[Number, Field(allow_inf_nan=False)] | None = Field(default=None, exclude_if=_is_unset)
+
+
+class EventDefinition(ServedDefinition):
     """A feature of the events of one type in ``[t - window, t)``; without a window, of all before t.
 
     ``where`` keeps the events whose string, enum, integer or boolean attributes equal the values.
+    The value is missing once the newest event that it rests on is ``max_age`` old; one that rests on
+    no event, such as a count of 0, is never too old.
     """
 
     event: Reference
     window: Window | None = None
     where: Mapping[Reference, Simple] = {}
+    max_age: Window | None = Field(default=None, exclude_if=_is_unset)
 
     @property
     def event_types(self) -> tuple[str, ...]:
@@ -257,7 +276,7 @@ class ActionFeature(Definition):
     attribute: Reference
 
 
-class ExpressionFeature(Definition):
+class ExpressionFeature(ServedDefinition):
     """A number computed from other features by CEL, such as ``feature.spend / feature.orders``.
 
     It reads features of events and other expressions, and differs from action to action where one
@@ -294,4 +313,4 @@ FeatureDefinition = Annotated[AnyFeature, Field(discriminator="kind")]
 
 def is_served(definition: AnyFeature) -> bool:
     """Tell whether a feature needs nothing but events, so that the feature service computes it."""
-    return isinstance(definition, EventDefinition | ExpressionFeature)
+    return isinstance(definition, ServedDefinition)

@@ -235,9 +235,13 @@ class Checker:
         for index, promise in enumerate(self.policies.promises):
             path, name = ("promises", index, "feature"), promise.feature
             if self._known("policies.yaml", path, "feature", name, self.features):
-                kind = self.features[name].kind
-                if kind != "open":
-                    self._report("policies.yaml", path, f'"{name}" is of kind {kind}; needed: open')
+                feature = self.features[name]
+                if not isinstance(feature, kinds.Open):
+                    message = f'"{name}" is of kind {feature.kind}; needed: open'
+                    self._report("policies.yaml", path, message)
+                elif feature.default is not None:
+                    message = f'"{name}" has a default, which would count as waiting where nothing is open'
+                    self._report("policies.yaml", path, message)
 
     def _value(self, file: str, path: Path, name: str, declared: AttributeType, raw: object) -> None:
         try:

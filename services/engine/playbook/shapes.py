@@ -20,6 +20,7 @@ _PLAIN: Final[Mapping[str, str]] = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
 }
 _QUOTED = re.compile(r"'([^']*)'")
 

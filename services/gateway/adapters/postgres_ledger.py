@@ -67,6 +67,34 @@ _PUT: Final = """
         claim_id = excluded.claim_id, claim_time = excluded.claim_time,
         claim_code = excluded.claim_code, claim_text = excluded.claim_text, last_time = excluded.last_time
 """
+# In the order of their ids, as every lock, and after those of ledgers; what is known already takes none.
+_KEEP: Final = """
+    INSERT INTO families
+    SELECT id, %(customer_id)s, %(version)s FROM unnest(%(members)s::text[]) AS id
+    WHERE NOT EXISTS (SELECT FROM families WHERE member_id = id AND identity_version >= %(version)s)
+    ORDER BY id COLLATE "C"
+    ON CONFLICT (member_id) DO UPDATE SET
+        customer_id = excluded.customer_id, identity_version = excluded.identity_version
+        WHERE families.identity_version < excluded.identity_version
+"""
+# Whoever is left at an earlier act was not seen since.
+_FAMILY: Final = """
+    SELECT member_id FROM families WHERE (customer_id, identity_version) =
+        (SELECT customer_id, identity_version FROM families WHERE member_id = %s)
+    ORDER BY member_id
+"""
+
+
+async def keep(connection: Connection, members: Sequence[str], customer_id: str, version: int) -> None:
+    """Keep who was one customer as of an act, unless a later one is known of a member."""
+    parameters = {"members": list(members), "customer_id": customer_id, "version": version}
+    await connection.execute(_KEEP, parameters)
+
+
+async def family(connection: Connection, customer_id: str) -> list[str]:
+    """Return who was one with a customer, as it was kept last."""
+    found = await connection.execute(_FAMILY, (customer_id,))
+    return [member for (member,) in await found.fetchall()] or [customer_id]
 
 
 async def read(connection: Connection, members: Sequence[str], since: int) -> Reading:

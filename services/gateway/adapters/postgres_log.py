@@ -129,10 +129,20 @@ class PostgresLog:
                     connection,
                     reservations(entry.decision_id, entry.customer_id, entry.offers, entry.record_time),
                 )
+            if entry.live and entry.identity_version:
+                await postgres_ledger.keep(
+                    connection, entry.members, entry.customer_id, entry.identity_version
+                )
             ensure_valid(entry.valid_until)
             return None
 
         return await self._write(write, "the decision log", durable=entry.reserves)
+
+    async def family(self, customer_id: str) -> Sequence[str]:
+        """Return who was one with a customer."""
+        return await self._read(
+            lambda connection: postgres_ledger.family(connection, customer_id), "the contact ledger"
+        )
 
     async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
         """Read what members share."""

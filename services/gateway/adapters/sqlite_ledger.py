@@ -47,6 +47,28 @@ _MOVE: Final = """
     INSERT INTO ledgers SELECT value, 1 FROM json_each(?) WHERE true
     ON CONFLICT DO UPDATE SET version = version + 1
 """
+_KEEP: Final = """
+    INSERT INTO families SELECT value, ?2, ?3 FROM json_each(?1) WHERE true
+    ON CONFLICT DO UPDATE SET customer_id = excluded.customer_id, identity_version = excluded.identity_version
+        WHERE identity_version < excluded.identity_version
+"""
+# Whoever is left at an earlier act was not seen since.
+_FAMILY: Final = """
+    SELECT member_id FROM families WHERE (customer_id, identity_version) =
+        (SELECT customer_id, identity_version FROM families WHERE member_id = ?)
+    ORDER BY member_id
+"""
+
+
+def keep(connection: sqlite3.Connection, members: Sequence[str], customer_id: str, version: int) -> None:
+    """Keep who was one customer as of an act, unless a later one is known of a member."""
+    connection.execute(_KEEP, (json.dumps(list(members)), customer_id, version))
+
+
+def family(connection: sqlite3.Connection, customer_id: str) -> list[str]:
+    """Return who was one with a customer, as it was kept last."""
+    found = [member for (member,) in connection.execute(_FAMILY, (customer_id,)).fetchall()]
+    return found or [customer_id]
 
 
 def read(connection: sqlite3.Connection, members: Sequence[str], since: int) -> Reading:

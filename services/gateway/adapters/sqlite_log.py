@@ -127,10 +127,17 @@ class SqliteLog:
                     connection,
                     reservations(entry.decision_id, entry.customer_id, entry.offers, entry.record_time),
                 )
+            if entry.live and entry.identity_version:
+                sqlite_ledger.keep(connection, entry.members, entry.customer_id, entry.identity_version)
             ensure_valid(entry.valid_until)
             return None
 
         return await self._write(write, "the decision log", durable=entry.reserves)
+
+    async def family(self, customer_id: str) -> Sequence[str]:
+        """Return who was one with a customer."""
+        with _reading("the contact ledger"):
+            return sqlite_ledger.family(self._database.read, customer_id)
 
     async def ledger(self, members: Sequence[str], since: datetime) -> Reading:
         """Read what members share."""

@@ -70,6 +70,13 @@ TABLES: Final = (
         owners=("customer_id",),
         greatest="version",
     ),
+    Table(
+        name="families",
+        columns=("member_id", "customer_id", "identity_version"),
+        key=("member_id",),
+        owners=("member_id", "customer_id"),
+        greatest="identity_version",
+    ),
     # One row, which a gateway renews by itself: whichever is there already stays.
     Table(name="last_model", columns=("one", "description"), key=("one",), greatest="one"),
     Table(

@@ -80,7 +80,8 @@ class Profile:
     """What is on file; ``permissions`` by (purpose, channel), ``origins`` by attribute.
 
     ``members`` are all ids that are this customer, its own included, and ``identity_version`` is the
-    newest act about who is. They may be acted on for ``lease`` seconds from before the read.
+    newest act about who is. They may be acted on for ``lease`` seconds from before the read. Where
+    ``is_read`` is false the profile is out of reach, and there may be other members.
     """
 
     found: bool = True
@@ -91,6 +92,7 @@ class Profile:
     members: tuple[str, ...] = ()
     identity_version: int = 0
     lease: float = math.inf
+    is_read: bool = True
 
     def __post_init__(self) -> None:
         if not self.members:

@@ -201,7 +201,7 @@ def _settled(updates: Sequence[Update], owners: Sequence[Row]) -> _Settled:
     applied = [update for update, taken in zip(updates, answers, strict=True) if taken is None]
     return _Settled(
         answers=answers,
-        customers=list({update.customer_id for update in applied}),
+        customers=list(dict.fromkeys(update.customer_id for update in applied)),
         claims=len(claimed),
         identities=_json((*identity, owner) for identity, owner in claimed.items()),
         attributes=_json(attribute_rows(applied)),

@@ -3,14 +3,17 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
-from deciding import ANNA, EVERYTHING, Shop, chosen
-from test_claims import CAPPED, GRANTED, Post, playbook
+from deciding import ANNA, DOWN, EVERYTHING, Shop, chosen
+from tact.decision.v1 import decision_service_pb2 as pb
+from test_claims import CAP, CAPPED, GRANTED, Post, playbook
 
 from services.gateway.domain.knowledge import Profile
 from services.gateway.fakes import InMemoryProfiles
 
 BEN = "ben"
 ONE = Profile(customer_id=ANNA, attributes={"segment": "gold", "age": 40}, permissions=EVERYTHING)
+NOTICED = {"caps": [CAP | {"applies_to": {"actions": ["notice"]}}], "claim_within": "1d"}
+"""What needs no consent is capped."""
 BOTH = replace(ONE, members=(ANNA, BEN), identity_version=1)
 
 
@@ -90,4 +93,69 @@ def test_a_claim_counts_what_the_other_was_sent_since_they_were_linked():
     assert post.claim(theirs) == "GO"
     linked = replace(anna, members=("anna", BEN), identity_version=1)
     post.shop.profiles.profiles |= {"anna": linked, BEN: linked}
+    assert post.claim(ours) == "CONTACT_POLICY"
+
+
+def linked(post, *members, version):
+    """Put on file that they are one, whom the first stands for."""
+    one = replace(
+        post.shop.profiles.profiles["anna"],
+        customer_id=members[0],
+        members=tuple(sorted(members)),
+        identity_version=version,
+    )
+    post.shop.profiles.profiles |= dict.fromkeys(members, one)
+
+
+def codes(answer):
+    return [reason.code for reason in answer.reasons]
+
+
+@pytest.mark.parametrize(("seen", "asked"), [("anna", BEN), (BEN, BEN), (BEN, "anna"), ("anna", "anna")])
+def test_a_cap_holds_over_both_ids_of_who_was_decided_about_as_one_while_profiles_are_away(seen, asked):
+    post = Post(playbook(**NOTICED))
+    post.shop.profiles.profiles[BEN] = post.shop.profiles.profiles["anna"]
+    linked(post, "anna", BEN, version=1)
+    assert chosen(post.shop.decide(customer_id=seen, action_ids=["notice"])) == [("notice", "one")]
+    post.shop.profiles.failure = DOWN
+    answer = post.shop.decide(customer_id=asked, action_ids=["notice"])
+    assert codes(answer) == ["CONTACT_POLICY"]
+    assert list(post.shop.logged(answer).profile.member_ids) == [asked]
+    assert post.shop.replay(answer.decision_id).verdict == pb.REPLAY_VERDICT_IDENTICAL
+
+
+def test_slots_taken_while_profiles_are_away_count_for_all_who_were_one():
+    post = Post(playbook(**NOTICED))
+    linked(post, "anna", BEN, version=1)
+    post.shop.decide(customer_id="anna", action_ids=["page"])
+    post.shop.profiles.failure = DOWN
+    taken = post.shop.decide(customer_id=BEN, action_ids=["notice"])
+    assert chosen(taken) == [("notice", "one")]
+    assert post.log.versions["anna"] == post.log.versions[BEN]
+    assert codes(post.shop.decide(customer_id="anna", action_ids=["notice"])) == ["CONTACT_POLICY"]
+
+
+def test_an_unlink_that_was_decided_by_gives_each_its_own_cap_while_profiles_are_away():
+    post = Post(playbook(**NOTICED))
+    linked(post, "anna", BEN, version=1)
+    post.shop.decide(customer_id="anna", action_ids=["notice"])
+    for alone in ("anna", BEN):
+        linked(post, alone, version=2)
+    post.shop.decide(customer_id=BEN, action_ids=["page"])
+    post.shop.profiles.failure = DOWN
+    assert chosen(post.shop.decide(customer_id=BEN, action_ids=["notice"])) == [("notice", "one")]
+    assert codes(post.shop.decide(customer_id="anna", action_ids=["notice"])) == ["CONTACT_POLICY"]
+
+
+def test_a_claim_counts_what_the_other_was_sent_while_profiles_are_away():
+    post = Post(playbook(**NOTICED))
+    ours = post.offer("notice")
+    post.shop.profiles.profiles[BEN] = replace(
+        post.shop.profiles.profiles["anna"], customer_id=BEN, members=(BEN,)
+    )
+    theirs = post.shop.decide(customer_id=BEN, action_ids=["notice"])
+    assert post.claim(theirs) == "GO"
+    linked(post, "anna", BEN, version=1)
+    post.shop.decide(customer_id="anna", action_ids=["page"])
+    post.shop.profiles.failure = DOWN
     assert post.claim(ours) == "CONTACT_POLICY"

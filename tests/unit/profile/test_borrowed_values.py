@@ -49,6 +49,21 @@ def test_null_makes_a_value_missing_from_then_on():
     ]
 
 
+def test_what_is_held_of_customers_is_forgotten_and_the_rest_stays():
+    values = BorrowedValues(10)
+    for customer_id in ("c1", "c2", "c3"):
+        values.hold(customer_id, [borrowed(at=10), borrowed(at=20), borrowed("place", at=30)], now=30)
+    values.forget(["c1", "c3", "c1", "nobody"])
+    assert [seen(values, customer_id=f"c{number}") for number in (1, 2, 3)] == [
+        {},
+        {"mood": "calm", "place": "calm"},
+        {},
+    ]
+    assert len(values) == 3
+    values.hold("c1", [borrowed(at=40)], now=40)
+    assert (seen(values), len(values)) == ({"mood": "calm"}, 4)
+
+
 def test_those_that_came_first_make_room():
     values = BorrowedValues(2)
     assert values.hold("c1", [borrowed(at=30), borrowed("place", at=20)], now=30) == 0

@@ -338,3 +338,82 @@ def test_a_call_works_by_one_playbook_throughout(lending, tmp_path):
     assert len(swaps) == 3
     assert all(swap.done() for swap in swaps)
     assert isinstance(asyncio.run(lending.handlers.resolve([email]))[0], Invalid)
+
+
+class Erasing(Lending):
+    """Handlers whose waiting is noted, and in which something may happen meanwhile."""
+
+    def __init__(self, playbook, meanwhile=()):
+        super().__init__(playbook)
+        self.waited, self.registry = [], CollectorRegistry()
+        self._meanwhile = meanwhile
+        self.handlers = ProfileHandlers(
+            self.store,
+            playbook,
+            lambda: self.now,
+            ProfileMetrics(self.registry),
+            BorrowedValues(10),
+            2.0,
+            self._pause,
+        )
+
+    async def _pause(self, seconds):
+        self.waited.append((seconds, await self.store.read(["c1"], None)))
+        if self._meanwhile:
+            await self.handlers.upsert(self._meanwhile)
+
+    def erase(self, *customer_ids):
+        return asyncio.run(self.handlers.erase(customer_ids))
+
+
+def test_an_erasure_is_acknowledged_once_nobody_acts_on_what_was_read_before(lending_playbook):
+    erasing = Erasing(lending_playbook)
+    erasing.upsert(update(source="crm", tariff="flat"))
+    assert erasing.erase("c1")["attributes"] == 1
+    assert set(erasing.erase("c1").values()) == {0}
+    # The repeat may come from a caller that did not wait.
+    assert erasing.waited == [(2.0, [None])] * 2
+
+
+def test_an_erasure_forgets_what_is_borrowed_also_what_comes_meanwhile(lending_playbook):
+    late = update(mood="cross", record_time=moment(NOW + 1))
+    erasing = Erasing(lending_playbook, [late])
+    erasing.upsert(update(mood="calm"), update("c2", mood="calm"))
+    erasing.erase("c1")
+    erasing.upsert(update())
+    assert (erasing.read(), erasing.read("c2")) == ({}, {"mood": "calm"})
+
+
+@pytest.mark.parametrize(
+    ("ids", "fields"),
+    [
+        ([], ["customer_ids"]),
+        (["c"] * 1_001, ["customer_ids"]),
+        (["c1", "", "c" * 129, "c\0"], ["customer_ids[1]", "customer_ids[2]", "customer_ids[3]"]),
+    ],
+)
+def test_ids_to_export_or_erase_are_checked(lending_playbook, ids, fields):
+    erasing = Erasing(lending_playbook)
+    for call in (erasing.handlers.erase(ids), erasing.handlers.export(ids, "")):
+        with pytest.raises(InvalidRequest) as refused:
+            asyncio.run(call)
+        assert [violation.field for violation in refused.value.violations] == fields
+    assert erasing.waited == []
+
+
+def test_an_erasure_of_whom_members_are_not_named_is_refused_and_forgets_nothing(lending_playbook):
+    erasing = Erasing(lending_playbook)
+    erasing.upsert(update(mood="calm"), update("c2"))
+    asyncio.run(erasing.handlers.link("l-1", "c1", "c2", "crm"))
+    erasing.waited.clear()
+    with pytest.raises(InvalidRequest) as refused:
+        erasing.erase("c2")
+    assert [violation.field for violation in refused.value.violations] == ["customer_ids"]
+    assert erasing.waited == []
+    assert erasing.read() == {"mood": "calm"}
+
+
+def test_a_token_that_is_none_is_refused_with_its_field(handlers):
+    with pytest.raises(InvalidRequest) as refused:
+        asyncio.run(handlers.export(["c1"], "nonsense"))
+    assert [violation.field for violation in refused.value.violations] == ["page_token"]

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from services.engine.playbook.kinds import Name, Reference, Section, Window, wrong_key
+from services.engine.playbook.kinds import Name, Number, Reference, Section, Window, wrong_key
 from services.engine.playbook.schema.attributes import AttributeType
 from services.engine.playbook.schema.scalars import (
     Day,
     Identifier,
     Micros,
-    Number,
     Probability,
     Sentence,
     Within,

@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from services.engine.playbook.kinds import FeatureDefinition, Name, Section, Window, wrong_key
+from services.engine.playbook.kinds import FeatureDefinition, Name, Number, Section, Window, wrong_key
 from services.engine.playbook.schema.attributes import ContextAttribute
 from services.engine.playbook.schema.scalars import (
     Clock,
     Currency,
     Identifier,
     Micros,
-    Number,
     Probability,
     TimeZone,
 )

@@ -6,10 +6,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from services.engine.playbook.kinds import Name, Reference, Section, Window, wrong_key
+from services.engine.playbook.kinds import Name, Number, Reference, Section, Window, wrong_key
 from services.engine.playbook.schema.catalogue import ActionClass
 from services.engine.playbook.schema.head import Hours
-from services.engine.playbook.schema.scalars import Factor, Micros, Number, Period, Sentence, at_most
+from services.engine.playbook.schema.scalars import Factor, Micros, Period, Sentence, at_most
 
 
 class Scope(Section):

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from services.engine.instants import time_zone
 from services.engine.playbook.errors import did_you_mean
-from services.engine.playbook.kinds import parse_window
+from services.engine.playbook.kinds import Number, parse_window
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -156,7 +156,5 @@ Period = Annotated[
     _text("([1-9][0-9]{0,5}[dhms]|day|week|month)", "A length of time such as 7d, or day, week or month."),
 ]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
-Number = Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)]
-"""A number that may be written without decimals."""
 Probability = Annotated[Number, Field(ge=0.0, le=1.0)]
 Factor = Annotated[Number, Field(ge=0.0, le=1_000_000.0)]

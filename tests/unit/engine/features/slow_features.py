@@ -5,7 +5,7 @@ import math
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -68,9 +68,21 @@ VARIANTS = {
 }
 
 
+STATED = [{"default": -7.25}]
+STATED += [{"max_age": max_age, **more} for max_age in WINDOWS if max_age for more in ({}, {"default": 0})]
+"""What can be declared of numbers that are missing or too old."""
+
+
 def of_events(kind):
-    """Declare a kind with every window and attribute that go together, and each condition in turn."""
-    pairs = [(variant, w) for variant in VARIANTS[kind] for w in WINDOWS if w or kind != "rate"]
+    """Declare a kind with every window and attribute that go together, and with all that can be stated.
+
+    Conditions come in turn.
+    """
+    windows, variants = [w for w in WINDOWS if w or kind != "rate"], VARIANTS[kind]
+    made = [(window, variant) for variant in variants for window in windows]
+    for number, (window, stated) in enumerate(product(windows, STATED)):
+        variant = variants[(number + number // len(STATED)) % len(variants)]
+        made.append((window, variant | stated))
     return {
         f"{kind}_{number}": {
             "kind": kind,
@@ -79,7 +91,7 @@ def of_events(kind):
             **({"window": window} if window else {}),
             "where": CONDITIONS[number % 3],
         }
-        for number, (variant, window) in enumerate(pairs)
+        for number, (window, variant) in enumerate(made)
     }
 
 
@@ -90,6 +102,24 @@ READ = {
     "worst": {"kind": "min", "event": "order", "attribute": "rating", "where": {}},
     "matched": {"kind": "affinity", "event": "order", **SHARES[0], "measure": "share", "where": {}},
     "bought": {"kind": "affinity", "event": "order", **SHARES[2], "measure": "total", "where": {}},
+    "fading": {"kind": "sum", "event": "order", "attribute": "amount", "max_age": "30m", "where": {}},
+    "steady": {
+        "kind": "last",
+        "event": "order",
+        "attribute": "rating",
+        "max_age": "12h",
+        "default": 0.5,
+        "where": {},
+    },
+    "fond": {
+        "kind": "affinity",
+        "event": "order",
+        **SHARES[0],
+        "measure": "share",
+        "max_age": "30m",
+        "default": 0.25,
+        "where": {},
+    },
 }
 """The features that the expressions read."""
 
@@ -108,12 +138,29 @@ FORMULAS = {
     ),
     "lifted": ("feature.matched * feature.chained", lambda n: n["matched"] * n["chained"]),
     "again": ("feature.lifted + feature.bought", lambda n: n["lifted"] + n["bought"]),
+    "waning": ("feature.fading * 2.0", lambda n: n["fading"] * 2.0),
+    "faded": ("feature.fading + feature.steady", lambda n: n["fading"] + n["steady"]),
+    "certain": (
+        "known.feature.faded && !known.feature.waning ? 1.0 : 0.0",
+        lambda n: float(n["faded"] is not None and n["waning"] is None),
+    ),
+    "keen": ("feature.fond * feature.faded", lambda n: n["fond"] * n["faded"]),
+    "bold": ("feature.lifted * feature.steady", lambda n: n["lifted"] * n["steady"]),
 }
+DEFAULTS = {"faded": -7.25, "bold": 0}
+"""What stands in for formulas that are missing."""
 
 BATTERY = {
     **{kind: of_events(kind) for kind in VARIANTS},
     "expression": READ
-    | {name: {"kind": "expression", "expression": text} for name, (text, _) in FORMULAS.items()},
+    | {
+        name: {
+            "kind": "expression",
+            "expression": text,
+            **({"default": DEFAULTS[name]} if name in DEFAULTS else {}),
+        }
+        for name, (text, _) in FORMULAS.items()
+    },
     "profile": {name: {"kind": "profile", "attribute": name} for name in ("age", "tier", "member")},
     "context": {
         name: {"kind": "context", "attribute": name} for name in ("page", "items", "hour", "weekday")
@@ -214,6 +261,18 @@ def exact(value):
 
 def slow(definition, events, as_of):
     """Recompute a feature of a customer's events."""
+    number = slow_number(definition, events, as_of)
+    return slow_stated(definition, number, slow_since(definition, events, as_of))
+
+
+def slow_stated(definition, number, age):
+    """Forget a number that is too old, and put the default in the place of one that is missing."""
+    if "max_age" in definition and age is not None and age >= WINDOWS[definition["max_age"]]:
+        number = None
+    return definition.get("default") if number is None else number
+
+
+def slow_number(definition, events, as_of):
     found = in_window(definition, events, as_of)
     name = definition.get("attribute")
     values = [event.attributes[name] for event in found if name in event.attributes]
@@ -277,6 +336,11 @@ def slow_decay(amounts, ages, half_life):
 
 def slow_affinity(definition, events, as_of, action_id):
     """Recompute how much of a customer's events matches an action."""
+    number = slow_match(definition, events, as_of, action_id)
+    return slow_stated(definition, number, slow_since(definition, events, as_of))
+
+
+def slow_match(definition, events, as_of, action_id):
     to = definition["to"]
     wanted = action_id if to == "id" else ACTIONS[action_id].get(to)
     if wanted is None:
@@ -307,19 +371,20 @@ def slow_numbers(kind, events, as_of, action_id):
             case "action":
                 found[name] = ACTIONS[action_id].get(name)
             case "expression":
-                floats = {n: value if value is None else float(value) for n, value in found.items()}
-                found[name] = slow_formula(FORMULAS[name][1], floats)
+                found[name] = slow_formula(name, found)
             case _:
                 found[name] = slow(definition, events, as_of)
     return found
 
 
-def slow_formula(formula, floats):
+def slow_formula(name, numbers):
+    """Recompute an expression over the numbers that it reads."""
+    floats = {n: value if value is None else float(value) for n, value in numbers.items()}
     try:
-        number = formula(floats)
+        number = FORMULAS[name][1](floats)
     except (TypeError, ZeroDivisionError):  # a missing value, or a division that CEL makes infinite
-        return None
-    return number if number is not None and math.isfinite(number) else None
+        number = None
+    return number if number is not None and math.isfinite(number) else DEFAULTS.get(name)
 
 
 def slow_age(kind, name, events, as_of):
@@ -329,6 +394,10 @@ def slow_age(kind, name, events, as_of):
         read = [other for other in BATTERY[kind] if f"feature.{other}" in definition["expression"]]
         ages = [slow_age(kind, other, events, as_of) for other in read]
         return min((age for age in ages if age is not None), default=None)
+    return slow_since(definition, events, as_of)
+
+
+def slow_since(definition, events, as_of):
     found = in_window(definition, events, as_of)
     for event in definition.get("closed_by", ()):
         found += in_window({"event": event, "window": definition.get("window"), "where": {}}, events, as_of)

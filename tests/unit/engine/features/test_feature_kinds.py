@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.engine.features.feature_set import KINDS
+from services.engine.features.feature_set import KINDS, FeatureSet
 from services.engine.features.history import History, StoredEvent
 from services.engine.playbook import kinds
+from services.features.domain.states import floors, is_above
+from tests.playbooks import load_playbook
 from tests.unit.engine.features.slow_features import (
     ACTIONS,
     BATTERY,
@@ -137,7 +139,8 @@ def test_a_window_begins_with_its_first_microsecond_and_ends_before_t(features, 
             key: number.hex()
             for part in (made.customer, made.candidates)
             for key, number in part.items()
-            if BATTERY[kind][key.split()[-1]].get("window") == window
+            if (definition := BATTERY[kind][key.split()[-1]]).get("window") == window
+            and "max_age" not in definition
         }
 
     start = NOW - WINDOWS[window] * SECOND
@@ -150,6 +153,60 @@ def test_a_window_begins_with_its_first_microsecond_and_ends_before_t(features, 
             key.split()[-1] for key, number in found(*others, inside).items() if number != nothing[key]
         }
         assert changed == {key.split()[-1] for key in nothing}
+
+
+@pytest.mark.parametrize("max_age", [length for length in WINDOWS if length])
+def test_a_number_is_too_old_from_the_very_microsecond_on(features, kind, max_age):
+    length = WINDOWS[max_age] * SECOND
+
+    def binds(definition):
+        # A gap between two events of a window needs one that is older than the newest.
+        window = WINDOWS[definition.get("window")]
+        reaches = window is None or window * SECOND >= length + (kind == "interval")
+        return definition.get("max_age") == max_age and reaches
+
+    def found(age):
+        times = [NOW - age - 1, NOW - age] if kind == "interval" else [NOW - age]
+        made = numbers(
+            features,
+            [StoredEvent(event_id=str(t), type="order", event_time=t, attributes=FULL) for t in times],
+        )
+        return made.ages, {
+            key: number
+            for key, number in (made.customer | made.candidates).items()
+            if binds(BATTERY[kind][key.split()[-1]])
+        }
+
+    (old_ages, old), (_, young) = found(length), found(length - 1)
+    for key, number in old.items():
+        definition = BATTERY[kind][key.split()[-1]]
+        assert same(number, definition.get("default")), key
+        assert key not in old_ages or old_ages[key] == WINDOWS[max_age]
+    changed = {key.split()[-1] for key in old if not same(young[key], None) and young[key] != old[key]}
+    assert changed == {name for name, definition in BATTERY[kind].items() if binds(definition)}
+
+
+def test_what_rests_on_no_event_is_not_too_old(features, kind):
+    for name, number in numbers(features, []).customer.items():
+        if "max_age" in (definition := BATTERY[kind][name]):
+            is_amount = definition["kind"] in ("count", "sum", "rate", "distinct", "decayed")
+            assert same(number, 0 if is_amount else definition.get("default")), name
+
+
+@FEW
+@given(events=STREAMS)
+def test_events_that_no_feature_reaches_change_nothing(features, events):
+    lowest = floors(features.reach, NOW)
+    held = [event for event in events if is_above(lowest, event.type, event.event_time)]
+    assert numbers(features, held).bits == numbers(features, events).bits
+
+
+def test_a_limit_of_age_needs_no_older_events(tmp_path):
+    orders = {"kind": "count", "event": "order", "window": "12h"}
+    for number, definition in enumerate((orders, orders | {"max_age": "90d", "default": 1})):
+        features = ("features", "features", {"orders": definition})
+        playbook = load_playbook(tmp_path / str(number), features, ("policies", {}))
+        assert FeatureSet(playbook).reach == {"order": WINDOWS["12h"] * SECOND}
 
 
 _PRINT_BITS = """

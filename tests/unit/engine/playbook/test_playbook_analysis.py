@@ -233,6 +233,56 @@ def test_what_cannot_be_meant_is_a_problem(tmp_path, sections, told):
     assert problems(tmp_path, policies(**sections)) == told
 
 
+ORDERS = {"event": "order", "window": "30d"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        (
+            {"kind": "count", **ORDERS, "max_age": "31d"},
+            {"max_age": "can never bind: no event of its window is older than 30 d"},
+        ),
+        (
+            {"kind": "mean", **ORDERS, "attribute": "items", "max_age": "720h", "window": "43199m"},
+            {"max_age": "can never bind: no event of its window is older than 43199 min"},
+        ),
+        (
+            {"kind": "sum", **ORDERS, "attribute": "items", "max_age": "31d", "default": 0},
+            {
+                "max_age": "can never bind: no event of its window is older than 30 d",
+                "default": "never stands in: a sum is never missing",
+            },
+        ),
+        *(
+            ({"kind": kind, **ORDERS, **more, "default": 0}, {"default": f"never stands in: a {kind} is"})
+            for kind, more in (
+                ("count", {}),
+                ("rate", {}),
+                ("decayed", {"half_life": "1d"}),
+                ("distinct", {"attribute": "shop"}),
+            )
+        ),
+        *(
+            (feature, {})
+            for feature in (
+                {"kind": "count", **ORDERS, "max_age": "30d", "default": -1},
+                {"kind": "count", "event": "order", "max_age": "400d", "default": -1},
+                {"kind": "recency", **ORDERS, "default": 30},
+                {"kind": "affinity", **ORDERS, "by": "shop", "to": "season", "default": 0},
+                {"kind": "expression", "expression": "feature.gifts / feature.gifts", "default": 0},
+            )
+        ),
+    ],
+)
+def test_what_a_feature_states_in_vain_is_a_problem_at_its_line(tmp_path, feature, told):
+    found = problems(tmp_path, ("features", "features", "new", feature))
+    assert len(found) == len(told)
+    for (row, message), (key, why) in zip(found, told.items(), strict=True):
+        assert message.startswith(f'feature "new": {key} {why}')
+        assert row.startswith(f'"{key}"')
+
+
 HOURS = [
     {"name": name, "text": "So.", "from": start, "to": end, "applies_to": {"channels": ["email", "push"]}}
     for name, start, end in (("night", "20:00", "08:00"), ("day", "08:00", "20:00"))

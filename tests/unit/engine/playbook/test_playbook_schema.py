@@ -178,6 +178,20 @@ def test_a_missing_key_is_named_at_its_section(tmp_path, path, key):
         ((*FEATURE, "gifts", "where", "gift"), 1.5, "must be a word, a whole number, true or false"),
         ((*FEATURE, "gifts", "where", "gift"), None, "must be a word, a whole number, true or false"),
         ((*FEATURE, "gifts", "where", "gift"), [True], "must be a word, a whole number, true or false"),
+        *(
+            ((*FEATURE, name, "default"), value, f"default: must be a {kind}")
+            for name in ("gifts", "category_share")
+            for value, kind in (
+                (10**400, "finite number"),
+                (-(10**400), "finite number"),
+                ("0", "number"),
+                ("NaN", "number"),
+                (True, "number"),
+                ([0], "number"),
+            )
+        ),
+        ((*FEATURE, "gifts", "max_age"), "0d", "'0d' is no length of time such as 90d"),
+        ((*FEATURE, "gifts", "max_age"), 30, "30 is no length of time such as 90d"),
         ((*FEATURE, "category_share", "measure"), "portion", '"portion" is unknown; known: share, total'),
         (("actions", "actions"), {}, "at least 1"),
         (("actions", "groups", "offers", "outcome", "within"), "validty", "nor validity"),

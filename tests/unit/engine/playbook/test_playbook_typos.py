@@ -328,6 +328,8 @@ VALUES = {
         ("  standing:\n", "[seated, gone]", "[]", "closed_by: must have at least 1"),
         ("  standing:\n", "[seated, gone]", "seated", "closed_by: must be a list"),
         ("  standing:\n", "[seated, gone]", "[seated, seated]", '"seated" stands twice'),
+        ("  lingering:\n", "2h", "soon", f"max_age: 'soon' {LENGTH}"),
+        ("  lingering:\n", "-1", "low", "default: must be a number"),
         ("  standing:\n", "seated", "booked", '"booked" opens, so it cannot close: each would close itself'),
     ],
     "actions.yaml": [
@@ -399,6 +401,12 @@ VALUES = {
         ("promises:", "15m", "soon", f"within: 'soon' {LENGTH}"),
         ("promises:", "most: 4", "most: 1", "most: Input should be greater than 1"),
         ("promises:", "standing", "visits", '"visits" is of kind count; needed: open'),
+        (
+            "promises:",
+            "standing",
+            "lingering",
+            '"lingering" has a default, which would count as waiting where nothing is open',
+        ),
         (
             "most: 4",
             "    applies_to:\n      groups: [notices]",
