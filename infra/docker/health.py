@@ -9,8 +9,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.chassis.settings import ServiceSettings, load
 
-import_module(f"services.{os.environ['SERVICE']}.settings")
-(settings,) = ServiceSettings.__subclasses__()
+module = import_module(f"services.{os.environ['SERVICE']}.settings")
+classes = (
+    each for each in vars(module).values() if isinstance(each, type) and each.__module__ == module.__name__
+)
+(settings,) = (each for each in classes if issubclass(each, ServiceSettings))
 listener = load(settings).listener
 with grpc.insecure_channel(f"{listener.host}:{listener.port}") as channel:
     try:

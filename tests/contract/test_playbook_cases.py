@@ -720,7 +720,7 @@ CLAIM = {"claim": {"at": "in 1h", "expect": "GO"}}
     ("contact", "then", "message"),
     [
         ({"contact": "sale"}, [], '"sale" is no treatment such as sale/mail'),
-        ({"contact": "sale/male"}, [], 'unknown treatment "male" (did you mean "mail"?)'),
+        ({"contact": "sale/male"}, [], 'unknown treatment "male"; did you mean "mail"?'),
         ({"at": "in 1h"}, [], "must lie before now: a decision sees what was known before it"),
         ({"responses": {"rejected": "2d ago"}}, [], "must not lie before the contact"),
         ({"until": "in 1h"}, [], '"until" belongs to what is reserved, which needs it'),

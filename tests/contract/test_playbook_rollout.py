@@ -301,7 +301,7 @@ def test_every_service_takes_a_version_and_loses_nothing(shop):
             assert described.playbook_version == shop.playbooks[2].version
             loaded = histories("store")
             assert await vectors() == before
-            assert histories("store") == histories("cache") == loaded
+            assert histories("store") == histories("state") == loaded
             assert await measured("only_2") == "accepted"
             assert await measured("only_1") == "error"
 

@@ -32,6 +32,7 @@ from crowds import (
 from deciding import codes, degradations, served_by
 from detours import Detour
 from tact.decision.v1 import decision_service_pb2 as pb
+from tact.profile.v1 import profile_service_pb2 as profile_pb
 from trouble import DEADLINE_SECONDS, PATIENCE_SECONDS, full, opened, small_disk
 
 from services.chassis.clients import GrpcStub, channel
@@ -40,6 +41,7 @@ from services.chassis.faults import error_info
 CROWD = 64
 SIZE = 4
 CALLERS, ROUNDS, KILLS = 16, 2, 2
+LINKED_SECONDS = 0.5
 SENDERS = ("one sender", "one sender", "another")
 NO_SCORES = [("SCORING", "UNAVAILABLE")]
 GATEWAY = worlds.DESCRIPTORS["gateway"]
@@ -202,6 +204,48 @@ def test_contention_of_claims_with_reports_of_their_deliveries_takes_each_slot_o
         )
         went = sum(verdict.verdict == GO for verdict in done[::2])
         assert went + await fleet.total("tact_over_cap_total") - before == CROWD
+
+    world.run(exercise())
+
+
+@pytest.mark.parametrize("most", [3, 10])
+def test_contention_amid_a_link_holds_the_cap_for_both_as_one(world, fleet, tell, most):
+    async def exercise():
+        profile = world.services.stubs["profile"]
+        both = [await newcomer(profile) for _ in range(2)]
+        linked, ended = asyncio.Event(), asyncio.Event()
+        granted = {False: 0, True: 0}
+
+        async def ask(number):
+            while not ended.is_set():
+                began_late = linked.is_set()
+                asked = asking(both[number % 2], name_of(most))
+                answer = await fleet.persist(number, "Decide", asked)
+                granted[began_late] += len(answer.actions)
+                if answer.actions:
+                    verdict = await fleet.persist(number + 1, "ClaimDelivery", claiming(answer))
+                    # Granted to one of two before they were one, and too much for both.
+                    assert verdict.verdict == GO or not began_late
+
+        async with asyncio.TaskGroup() as tasks:
+            keys = [profile_pb.CustomerKey(customer_id=customer_id) for customer_id in both]
+            link = profile_pb.LinkIdentitiesRequest(link_id=both[0], customer=keys[0], other=keys[1])
+            linking = tasks.create_task(profile.LinkIdentities(link))
+            for number in range(CALLERS):
+                tasks.create_task(ask(number))
+            await linking
+            linked.set()
+            await asyncio.sleep(LINKED_SECONDS)
+            ended.set()
+        taken = [fleet.taken(customer_id) for customer_id in both]
+        tell(
+            f"contention {fleet.store.name}, two linked amid a crowd: cap {most}, granted {granted[False]} "
+            f"before and {granted[True]} after the link, claimed {taken[0]} and {taken[1]}"
+        )
+        assert sum(granted.values()) == max(most, granted[False])
+        assert sum(taken) <= max(most, granted[False])
+        late = await decided(fleet, SIZE, [asking(each, name_of(most)) for each in both])
+        assert not any(answer.actions for answer in late)
 
     world.run(exercise())
 

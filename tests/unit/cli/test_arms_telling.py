@@ -63,6 +63,7 @@ def report(*arms, **changes):
         "arms": [PLAIN, *arms],
         "changed": [],
         "lacking": 0,
+        "is_linked": True,
     }
     return Report(**(values | changes))
 
