@@ -13,7 +13,7 @@ from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, rew
 from decision_logs import NOW, entry, outcome
 from test_contact_ledger import BREAD, reserving
 
-from services.cli.data.parts import PARTS
+from services.cli.data.parts import GATEWAY, PARTS
 from services.features.adapters.store_lock import exclusive
 from services.gateway.ports import DecisionErased, LedgerMoved
 
@@ -214,7 +214,7 @@ DAMAGES = {
                 lambda manifest: manifest["services"]["gateway"].update(schema_version=3)
             )
         },
-        "holds gateway of schema version 3, this version of Tact knows 5",
+        f"holds gateway of schema version 3, this version of Tact knows {len(GATEWAY.sqlite_migrations)}",
     ),
     "an unknown table": (
         {

@@ -37,11 +37,13 @@ def remains() -> Iterator[str]:
         )
     if features.state.get_secret_value():
         yield f"feature state in Redis: none, as it was let go of; else {features.state_seconds} s at most"
+    yield "borrowed values that other processes of profile hold in memory: until they are too old"
     yield (
         f"last features that other gateways remember: {gateway.last_good_seconds:g} s at most, and not used "
         "while profile answers"
     )
     yield "backups and archives: as long as you keep them; after a restore: tact customer erase --again"
+    yield "bytes in free pages of the stores: until they are vacuumed"
     yield "decisions made for another customer while the two were linked: they are the other's"
     yield "what models learned: until they are replaced"
     yield "hashes of the ids, the ids of the decisions, and the report, which holds the ids"

@@ -34,7 +34,8 @@ async def _export(path: Path) -> None:
         writing(path, datetime.now(UTC), None) as archive,
         shown("Export", len(PARTS)) as advance,
     ):
-        for part in PARTS:
+        # Decisions first, so that what they rested on is among what follows.
+        for part in reversed(PARTS):
             async with snapshot_of(part, settings[part.name]) as snapshot:
                 found = rows(snapshot, part)
                 await archive.add(part.name, len(part.sqlite_migrations), part.tables, found)

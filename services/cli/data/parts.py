@@ -99,4 +99,4 @@ GATEWAY: Final = Part(
     noting={"contacts": _MOVED, "outcomes": _MOVED},
 )
 PARTS: Final = (PROFILE, FEATURES, GATEWAY)
-"""In the order in which rows leave and go in."""
+"""In the order in which rows go in."""
