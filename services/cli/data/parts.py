@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -77,11 +77,7 @@ _MOVED: Final = Noting(in_sqlite=sqlite_ledger.move, in_postgres=postgres_ledger
 PROFILE: Final = Part(
     name="profile",
     settings=ProfileSettings,
-    # Of two erasures the later counts, as in the other stores.
-    tables=tuple(
-        replace(table, greatest="erase_time") if table.name == "erasures" else table
-        for table in profile_tables.TABLES
-    ),
+    tables=profile_tables.TABLES,
     folder=Path(services.profile.__file__).parent,
 )
 FEATURES: Final = Part(

@@ -62,6 +62,10 @@ class Series:
         """Return the events that carry a value of ``attribute``."""
         return self._view(attribute, lambda e: attribute in e.attributes)
 
+    def counted(self, attribute: str) -> Series:
+        """Return the events whose ``attribute`` is a number."""
+        return self._view((attribute, "counted"), lambda e: _is_number(e.attributes.get(attribute)))
+
     def divided(self, attribute: str) -> Mapping[str, Series]:
         """Return the events by the word that ``attribute`` holds; those without one are left out."""
         if self._divided is None:
@@ -93,7 +97,7 @@ class Series:
         if self._sums is None:
             self._sums = {}
         if (sums := self._sums.get((attribute, units))) is None:
-            amounts = (round(float(e.attributes.get(attribute, 0)) * units) for e in self.events)
+            amounts = (_amount(e.attributes.get(attribute), units) for e in self.events)
             sums = self._sums[attribute, units] = list(accumulate(amounts, initial=0))
         return sums
 
@@ -125,6 +129,15 @@ class History:
 
 
 _NONE = Series([])
+
+
+def _is_number(value: Value | None) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _amount(value: Value | None, units: int) -> int:
+    """Return an amount in smallest units; 0 for what is none, as an older declaration may have allowed."""
+    return round(float(value) * units) if value is not None and _is_number(value) else 0
 
 
 def newest(found: Iterable[Series], as_of: int, window: timedelta | None) -> int | None:

@@ -10,8 +10,8 @@ from services.engine.playbook.playbook import Playbook
 
 
 def compute(definition: Mean, playbook: Playbook, series: Series, as_of: int) -> float:
-    """Average over the events that carry a value; NaN where none does."""
-    valued = series.having(definition.attribute)
+    """Average over the events that carry a number; NaN where none does."""
+    valued = series.counted(definition.attribute)
     start, end = valued.bounds(as_of, definition.window)
     if start == end:
         return math.nan

@@ -57,9 +57,10 @@ _CHANGE: Final = """
     INSERT INTO changes SELECT unnest(%s::text[]), %s
     ON CONFLICT (customer_hash) DO UPDATE SET sequence = excluded.sequence
 """
+_LOCK_ERASURES: Final = "LOCK TABLE erasures IN ROW EXCLUSIVE MODE"
 _ERASURE: Final = """
     INSERT INTO erasures SELECT unnest(%s::text[]), %s
-    ON CONFLICT (customer_hash) DO UPDATE SET erase_time = excluded.erase_time
+    ON CONFLICT (customer_hash) DO UPDATE SET erase_time = greatest(erasures.erase_time, excluded.erase_time)
 """
 
 
@@ -159,7 +160,9 @@ class PostgresEvents:
         hashes = [tombstone(customer_id) for customer_id in customer_ids]
 
         async def write(connection: Connection) -> Erased:
-            # The lock comes first, so that nothing of theirs is being added.
+            # An import that has begun is over before, and one that begins later finds the erasure.
+            await connection.execute(_LOCK_ERASURES)
+            # So is what is being appended.
             sequence = await _change(connection, hashes)
             erased = await postgres_tables.erase(connection, TABLES, customer_ids)
             await connection.execute(_ERASURE, (hashes, erase_time))

@@ -54,7 +54,7 @@ _CHANGE: Final = """
 """
 _ERASURE: Final = """
     INSERT INTO erasures VALUES (?, ?)
-    ON CONFLICT (customer_hash) DO UPDATE SET erase_time = excluded.erase_time
+    ON CONFLICT (customer_hash) DO UPDATE SET erase_time = max(erase_time, excluded.erase_time)
 """
 
 

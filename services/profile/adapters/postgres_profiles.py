@@ -143,6 +143,8 @@ class PostgresProfiles:
         hashes = list(map(tombstone, dict.fromkeys(customer_ids)))
 
         async def write(connection: Connection) -> Mapping[str, int] | None:
+            # An import that has begun is over before, and one that begins later finds the erasure.
+            await connection.execute(statements.LOCK_ERASURES)
             if await _rows(connection, statements.APART, {"ids": list(customer_ids)}):
                 return None
             erased = await postgres_tables.erase(connection, TABLES, customer_ids)

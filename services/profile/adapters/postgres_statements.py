@@ -128,6 +128,7 @@ APART: Final = """
     SELECT 1 FROM pointers WHERE customer_id = ANY(%(ids)s) AND member_id <> ALL(%(ids)s)
     LIMIT 1
 """
+LOCK_ERASURES: Final = "LOCK TABLE erasures IN ROW EXCLUSIVE MODE"
 INSERT_ERASURES: Final = """
     INSERT INTO erasures SELECT digest, %s FROM unnest(%s::text[]) AS digest
     ON CONFLICT (customer_hash) DO UPDATE SET erase_time = greatest(erasures.erase_time, excluded.erase_time)

@@ -61,5 +61,10 @@ TABLES: Final = (
         owners=("customer_id", "member_id", "said_customer_id", "said_member_id"),
         identity="sequence",
     ),
-    Table(name="erasures", columns=("customer_hash", "erase_time"), key=("customer_hash",)),
+    Table(
+        name="erasures",
+        columns=("customer_hash", "erase_time"),
+        key=("customer_hash",),
+        greatest="erase_time",
+    ),
 )

@@ -245,3 +245,50 @@ def test_another_process_computes_the_same_bits():
     }
     assert len(printed) == 1
     assert printed.pop().count(b"\n") == len(BATTERY)
+
+
+STRANGE = ["12.34", True, "", "toys", 3, -1.5, None]
+"""What an attribute may hold that was declared otherwise when its events came; None stands for nothing."""
+
+
+def test_values_of_an_older_declaration_are_missing_rather_than_misread(features, kind):
+    """Nothing fails for a customer whose events were recorded under other types."""
+    names = ("amount", "items", "rating", "category", "shop", "gift")
+    strange = [
+        StoredEvent(
+            event_id=f"s{place}-{name}",
+            type="order",
+            event_time=NOW - (place + 1) * SECOND,
+            attributes={} if value is None else {name: value},
+        )
+        for name in names
+        for place, value in enumerate(STRANGE)
+    ]
+    found = numbers(features, strange)
+    for name, number in {**found.customer, **found.candidates}.items():
+        assert np.isfinite(number) or np.isnan(number), (name, number)
+
+
+@pytest.mark.parametrize("kind_of_amount", ["sum", "mean", "rate", "decayed"])
+def test_words_where_an_amount_is_meant_add_nothing(kind_of_amount, tmp_path):
+    features = feature_set(tmp_path, kind_of_amount)
+    usual = [
+        StoredEvent(
+            event_id=f"u{n}",
+            type="order",
+            event_time=NOW - n * SECOND,
+            attributes={"amount": n / 4, "items": n},
+        )
+        for n in range(1, 9)
+    ]
+    spoilt = [
+        StoredEvent(event_id=f"w{n}", type="order", event_time=NOW - n * SECOND, attributes=attributes)
+        for n, attributes in enumerate(
+            [{"amount": "7"}, {"items": True}, {"amount": "", "items": "many"}], start=1
+        )
+    ]
+    alone, both = numbers(features, usual).customer, numbers(features, usual + spoilt).customer
+    amounts = [name for name, d in BATTERY[kind_of_amount].items() if d.get("attribute") and not d["where"]]
+    assert amounts
+    for name in amounts:
+        assert same(both[name], None if np.isnan(alone[name]) else alone[name]), name
