@@ -85,6 +85,11 @@ class Redis(Server):
         command = [program("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port)]
         super().__init__([*command, "--save", "", "--appendonly", "no"])
 
+    def empty(self):
+        """Lose all that it holds."""
+        with contextlib.closing(redis.Redis(port=self.port)) as client:
+            client.flushall()
+
     def is_up(self):
         """Tell whether it answers."""
         with contextlib.closing(redis.Redis(port=self.port)) as client, contextlib.suppress(redis.RedisError):
