@@ -151,16 +151,17 @@ def test_a_customer_with_events_all_the_time_is_held_within_its_windows_for_ever
 
 
 @every_holding_pair
-def test_what_one_type_of_event_lets_go_no_other_is_said_to_hold(opened, held, tmp_path):
-    late, reach = NOW + 10 * DAY, {"visit": DAY, "call": 90 * DAY}
+def test_a_state_that_is_trimmed_claims_nothing_that_it_does_not_hold(opened, held, tmp_path):
+    half, wider = HOUR // 2, {"visit": 50 * HOUR + HOUR // 2}
 
     async def main(store, state, histories):
-        await store.append([event("v", at=late - DAY - HOUR)])
-        await histories.read([Asked(("c1",), NOW)], reach)
-        await histories.read([Asked(("c1",), late)], {"visit": DAY, "call": DAY})
-        early = late - 2 * HOUR
-        (snapshot,) = await histories.read([Asked(("c1",), early)], {"visit": DAY})
-        return seen(snapshot, early, {"visit": DAY})["visit"]
+        # Below the floor of the first state, and within reach of the last read.
+        await store.append([event("v", at=NOW - 25 * HOUR - half // 2)])
+        await histories.read([Asked(("c1",), NOW)], {"visit": DAY})
+        await histories.read([Asked(("c1",), NOW + 26 * HOUR)], wider)
+        early = NOW + 25 * HOUR
+        (snapshot,) = await histories.read([Asked(("c1",), early)], wider)
+        return seen(snapshot, early, wider)["visit"]
 
     assert using(opened, held, tmp_path, main) == ["v"]
 

@@ -15,6 +15,7 @@ from own_servers import own_redis
 from redises import SERVER, prefix
 
 from services.chassis.deadline import answering
+from services.chassis.tables import tombstone
 from services.engine.features.history import StoredEvent
 from services.features.adapters.process_state import ProcessState
 from services.features.adapters.redis_state import RedisState
@@ -156,8 +157,10 @@ def test_in_redis_keys_end_and_hold_less_than_their_events_do():
             await store.put({"c1": state(500)})
             await store.forget(["c2"], 4)
         with contextlib.closing(client.Redis.from_url(SERVER)) as redis:
-            assert {0 < redis.ttl(f"{own}{each}") <= TTL_SECONDS for each in ("c1", "c2")} == {True}
-            assert redis.strlen(f"{own}c1") < 500 * 40
+            assert {0 < redis.ttl(f"{own}{tombstone(each)}") <= TTL_SECONDS for each in ("c1", "c2")} == {
+                True
+            }
+            assert redis.strlen(f"{own}{tombstone('c1')}") < 500 * 40
 
     with prefix() as own:
         asyncio.run(main(own))
@@ -173,7 +176,7 @@ def test_what_redis_cannot_give_back_is_not_held(value):
     async def main(own):
         async with RedisState.open(SERVER, own, TTL_SECONDS, metrics()) as store:
             with contextlib.closing(client.Redis.from_url(SERVER)) as redis:
-                redis.set(f"{own}c1", value)
+                redis.set(f"{own}{tombstone('c1')}", value)
                 found = await store.get(["c1"])
                 await store.put({"c1": state(sequence=2**62)})
                 return found, await store.get(["c1"])

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from services.chassis.deadline import patience
+from services.chassis.tables import tombstone
 from services.features.adapters.event_rows import stored
 from services.features.domain.states import State, Version
 from services.features.metrics import FeatureMetrics
@@ -153,7 +154,8 @@ class RedisState:
         )
 
     def _key(self, customer_id: str) -> str:
-        return f"{self._prefix}{customer_id}"
+        # A key tells nobody whose it is, also after an erasure.
+        return f"{self._prefix}{tombstone(customer_id)}"
 
     async def _put_all(self, values: Mapping[str, bytes]) -> None:
         async with self._redis.pipeline(transaction=False) as pipeline:
