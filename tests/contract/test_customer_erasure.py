@@ -228,6 +228,52 @@ def test_who_is_linked_after_the_plan_was_made_is_erased_too(world, tact):
     assert world.kept(*names) == []
 
 
+def unlink(world, name):
+    """Take a member out of its customer: it was a wrong match."""
+    asked = profile_pb.UnlinkIdentityRequest(link_id=f"{name} unlink", customer_id=name)
+    world.run(world.services.stubs["profile"].UnlinkIdentity(asked))
+
+
+@pytest.mark.parametrize("way", ["again", "resume"])
+def test_who_left_the_customer_after_the_plan_was_made_is_not_erased(world, tact, way):
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", names[0], names)
+    unlink(world, names[1])
+    before = [row for row in world.kept(names[1]) if names[0] not in repr(row)]
+    code, lines, _ = tact("erase", names[0]) if way == "again" else tact("erase", "--resume", file.path)
+    assert code == 0
+    assert report_of(lines).report.customer_ids == (names[0],)
+    assert report_of(lines).path == file.path
+    assert world.kept(names[0]) == []
+    assert world.kept(names[1]) == before
+
+
+def test_a_member_of_a_plan_is_not_taken_for_who_was_named(world, tact):
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", names[0], names)
+    unlink(world, names[1])
+    code, lines, _ = tact("erase", names[1])
+    assert code == 0
+    assert report_of(lines).report.customer_ids == (names[1],)
+    assert report_of(lines).path != file.path
+    assert world.kept(names[0])
+    assert tact("erase", "--resume", file.path)[0] == 0
+    assert world.kept(names[0]) == []
+
+
+def test_a_plan_of_who_is_not_known_any_more_stays_as_it_was(world, tact):
+    """Profile may have erased without its acknowledgement having come."""
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", f"card=card of {names[0]}", names)
+    asked = profile_pb.EraseCustomerRequest(customer_ids=names)
+    world.run(world.services.stubs["profile"].EraseCustomer(asked))
+    code, lines, _ = tact("erase", f"card=card of {names[0]}")
+    assert code == 0
+    assert report_of(lines).path == file.path
+    assert set(report_of(lines).report.customer_ids) == set(names)
+    assert world.kept(*names) == []
+
+
 async def bring_back(world, name):
     """Put something on record as a backup would that is older than the erasure."""
     stubs = world.services.stubs

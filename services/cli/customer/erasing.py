@@ -13,7 +13,7 @@ from typing import Final
 from services.chassis.settings import load
 from services.cli.customer import report as reports
 from services.cli.customer.exporting import told
-from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, reached
+from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, on_file, reached
 from services.cli.customer.report import Applied, ReportFile, Step
 from services.cli.customer.telling import lines
 from services.cli.customer.training_sets import TrainingSets
@@ -64,15 +64,33 @@ async def _plan(arguments: argparse.Namespace, folder: Path, profile: Reached) -
         file = reports.read(arguments.resume)
         if file.report.finish_time is not None:
             raise Failure(f"{file.path} is finished: --again does it again")
-        return file if _agreed(arguments, file.report.customer_ids) else None
+        return await _taken_up(arguments, file, profile)
     if (begun := next(reports.unfinished(folder, arguments.customer), None)) is not None:
-        return begun if _agreed(arguments, begun.report.customer_ids) else None
+        return await _taken_up(arguments, begun, profile)
     customer_ids = await members_of(profile, arguments.customer)
     return (
         reports.planned(folder, arguments.customer, customer_ids)
         if _agreed(arguments, customer_ids)
         else None
     )
+
+
+async def _taken_up(arguments: argparse.Namespace, file: ReportFile, profile: Reached) -> ReportFile | None:
+    """Return a begun plan, which until profile has erased is of who is the customer by now."""
+    customer_ids = file.report.customer_ids
+    if file.report.steps["profile"].done_time is None:
+        customer_ids = await _members_by_now(profile, file)
+    if not _agreed(arguments, customer_ids):
+        return None
+    if customer_ids != file.report.customer_ids:
+        file.save(customer_ids=customer_ids)
+    return file
+
+
+async def _members_by_now(profile: Reached, file: ReportFile) -> tuple[str, ...]:
+    """Return who is to be erased; who is named but unknown may be erased without its acknowledgement."""
+    known = await on_file(profile, file.report.named)
+    return file.report.customer_ids if known is None else tuple(known.member_ids)
 
 
 async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) -> dict[str, int]:
@@ -84,8 +102,7 @@ async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) 
             if (name, error.reason) != ("profile", "REQUEST_INVALID"):
                 raise
             refusal = error
-        found = [await members_of(services["profile"], one) for one in file.report.customer_ids]
-        file.save(customer_ids=tuple(dict.fromkeys(one for members in found for one in members)))
+        file.save(customer_ids=await _members_by_now(services["profile"], file))
     raise refusal
 
 
