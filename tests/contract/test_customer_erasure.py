@@ -4,6 +4,7 @@ import asyncio
 import io
 import stat
 import sys
+import uuid
 
 import grpc
 import learned
@@ -306,6 +307,39 @@ def test_after_a_restore_finished_erasures_are_done_again(world, tact, tmp_path)
     code, lines, error = tact("erase", "--again", elsewhere)
     assert (code, lines[-1]) == (1, "1 of 2 done again")
     assert f"tact customer erase --resume {open_one.path}" in error
+
+
+@pytest.mark.parametrize("erased", [0, 1, 2])
+def test_a_link_that_a_backup_brought_back_is_undone_and_the_other_stays(world, tact, tmp_path, erased):
+    """Whichever of them the pointers went to, and over more than one of them."""
+    names = [name for _ in range(3) for name in world.customer()]
+    code, lines, _ = tact("erase", names[erased])
+    assert code == 0
+    file = report_of(lines)
+    restored = reports.ReportFile(tmp_path / file.path.name, file.report)
+    restored.save()
+    others = [name for name in names if name != names[erased]]
+    for _ in range(2):
+        world.run(link_again(world, names))
+        code, lines, error = tact("erase", "--again", tmp_path)
+        assert (code, lines[-1]) == (0, "1 of 1 done again"), error
+        assert world.kept(names[erased]) == []
+        kept = {row[2][0] for row in world.kept(*others) if row[1] == "customers"}
+        assert kept == set(others)
+
+
+async def link_again(world, names):
+    """Put customers and their links on record as a backup would: a chain of pointers, the first its root."""
+    profile = world.services.stubs["profile"]
+    updates = [profile_pb.ProfileUpdate(customer_id=name, record_time=instant(NOON)) for name in names]
+    await profile.UpsertProfiles(profile_pb.UpsertProfilesRequest(updates=updates))
+    for stays, joins in (names[1:], names[:2]):
+        link = profile_pb.LinkIdentitiesRequest(
+            link_id=str(uuid.uuid4()),
+            customer=profile_pb.CustomerKey(customer_id=stays),
+            other=profile_pb.CustomerKey(customer_id=joins),
+        )
+        await profile.LinkIdentities(link)
 
 
 def test_rows_leave_datasets_and_models_that_saw_them_are_told(world, tact, tmp_path):

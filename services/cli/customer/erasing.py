@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Final
 from services.chassis.settings import load
 from services.cli.customer import report as reports
 from services.cli.customer.exporting import told
+from services.cli.customer.linking import SOURCE
 from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, on_file, reached
-from services.cli.customer.report import Applied, ReportFile, Step
+from services.cli.customer.report import Applied, Report, ReportFile, Step
 from services.cli.customer.telling import lines
 from services.cli.customer.training_sets import TrainingSets
 from services.cli.failure import Failure
@@ -141,10 +143,30 @@ async def _done_again(
 ) -> dict[str, int]:
     if file.report.finish_time is None:
         raise Failure(f"it is not finished: tact customer erase --resume {file.path}")
+    await _set_apart(services["profile"], file.report)
     rows = {name: await _erase_in(services[name], file.report.customer_ids) for name in NAMES}
     rows["training"] = sets.erase_again(file.report)
     file.save(applied=(*file.report.applied, Applied(time=datetime.now(UTC), rows=rows)))
     return {f"{name} {table}": count for name, counts in rows.items() for table, count in counts.items()}
+
+
+async def _set_apart(profile: Reached, report: Report) -> None:
+    """Undo links that a backup brought back between who was erased and who had left before."""
+    ids = set(report.customer_ids)
+    for one in report.customer_ids:
+        while (known := await on_file(profile, one)) is not None:
+            others = [member for member in known.member_ids if member not in ids]
+            if not others:
+                break
+            member = others[0] if known.customer_id in ids else one
+            # The same in a repetition that broke off, another one after the next restore.
+            name = f"{report.erasure_id} {len(report.applied)} {member}"
+            asked = profile.messages.UnlinkIdentityRequest(
+                link_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)), customer_id=member, source=SOURCE
+            )
+            if (await profile.call("UnlinkIdentity", asked)).duplicate:
+                raise Failure(f"{member} was linked again meanwhile: tact customer unlink {member}")
+            sys.stdout.write(f"unlinked {member}, as it was before it was erased: {', '.join(others)} stay\n")
 
 
 def _agreed(arguments: argparse.Namespace, customer_ids: tuple[str, ...]) -> bool:
