@@ -389,6 +389,19 @@ def test_a_dataset_that_cannot_be_read_breaks_off_and_is_not_forgotten(world, ta
     assert f"{folder}: 21 rows" in lines
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_named_folder_that_is_none_is_refused_before_anything_is_erased(world, tact, tmp_path, is_file):
+    names = world.customer()
+    before, plans = world.kept(*names), set((world.home / "erasures").glob("*"))
+    if is_file:
+        (tmp_path / "typo").write_text("")
+    code, _, error = tact("erase", names[0], "--dataset", tmp_path / "typo")
+    assert code == 1
+    assert f"--dataset {tmp_path / 'typo'}: there is no such folder" in error
+    assert world.kept(*names) == before
+    assert set((world.home / "erasures").glob("*")) == plans
+
+
 class Terminal(io.StringIO):
     """A terminal at which somebody types."""
 

@@ -33,7 +33,7 @@ def erase_customers(arguments: argparse.Namespace) -> int:
         Failure: a service does not answer or a file cannot be used; the same command goes on from there.
     """
     home = load(FeatureSettings).home
-    sets = TrainingSets(roots=[home, *arguments.dataset], tracking_uri=arguments.tracking_uri)
+    sets = TrainingSets(home, arguments.dataset, arguments.tracking_uri)
     if arguments.again is not None:
         folder = home / "erasures" if arguments.again == Path() else arguments.again
         return asyncio.run(_again(arguments, folder, sets))
