@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import stat
 import sys
 import uuid
@@ -19,11 +20,13 @@ from worlds import NOON, Processes
 
 from services.cli.__main__ import main
 from services.cli.customer import report as reports
-from services.cli.data.parts import PARTS
+from services.cli.customer.reaching import Reached
+from services.cli.data.parts import GATEWAY, PARTS
 from training.data.dataset import read_dataset
 from training.jobs import train
 from training.jobs.train import TrainConfig
 
+OUTCOMES = next(table for table in GATEWAY.tables if table.name == "outcomes")
 LIVE, DRY = "DECISION_MODE_LIVE", "DECISION_MODE_DRY_RUN"
 
 
@@ -456,6 +459,38 @@ def test_a_customer_is_exported_and_imports_again_without_loss(world, tact, tmp_
     assert code == 1
     assert "nothing is kept of nobody-at-all" in error
     assert not list(tmp_path.glob("none.zip*"))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_customer_who_is_decided_for_amid_an_export_is_taken_again(
+    world, tact, tmp_path, monkeypatch, times
+):
+    """Decisions were read already; an outcome comes after."""
+    names = world.customer()
+    called, left = Reached.call, [None] * times
+
+    async def call(self, rpc, request):
+        answer = await called(self, rpc, request)
+        if (self.name, rpc) == ("gateway", "ExportCustomer") and left:
+            left.pop()
+            # What a later page would have brought.
+            row = next(one for one in answer.rows if one.table == "decisions")
+            decided = json.loads(row.row)["decision_id"]
+            late = dict.fromkeys(OUTCOMES.columns, "") | {"decision_id": f"not {decided}", "rank": 1}
+            place = max(
+                n for n, one in enumerate(answer.rows) if one.table in ("decisions", "dry_run_decisions")
+            )
+            answer.rows.insert(place + 1, type(row)(table="outcomes", row=json.dumps(late)))
+        return answer
+
+    monkeypatch.setattr(Reached, "call", call)
+    code, _, error = tact("export", names[0], "--to", tmp_path / "one.zip")
+    if times == 1:
+        assert code == 0, error
+    else:
+        assert code == 1
+        assert "gateway gave outcomes of decisions that are not there" in error
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_into_the_stores_it_came_from_changes_nothing(world, tact, tmp_path, monkeypatch):
