@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import stat
 import zipfile
@@ -310,6 +311,11 @@ def drop_line(content):
     return content[content.index(b"\n") + 1 :]
 
 
+def in_row(content, old, new):
+    assert old in content
+    return content.replace(old, new, 1)
+
+
 def in_manifest(change):
     def apply(content):
         manifest = json.loads(content)
@@ -342,6 +348,48 @@ DAMAGES = {
         {"gateway/decisions.jsonl": lambda content: content.replace(b'"record":"', b'"record":"*', 1)},
         "gateway/decisions.jsonl, line 1: decisions: ",
     ),
+    **{
+        f"an attribute with {what}": (
+            {"profile/attributes.jsonl": lambda content, change=change: in_row(content, *change)},
+            f"profile/attributes.jsonl, line 1: attributes: {said}",
+        )
+        for what, change, said in (
+            ("a number too great", (b'"record_time":20', b'"record_time":%d' % 2**70), "record_time is of a"),
+            ("a fraction", (b'"record_time":20', b'"record_time":20.5'), "record_time is of a kind"),
+            ("no number", (b'"record_time":20', b'"record_time":NaN'), "record_time is of a kind"),
+            ("a truth", (b'"record_time":20', b'"record_time":true'), "record_time is of a kind"),
+            ("a list", (b'"record_time":20', b'"record_time":[1]'), "record_time is of a kind"),
+            ("an object", (b'"record_time":20', b'"record_time":{"a":1}'), "record_time is of a kind"),
+            ("a lone surrogate", (b'"name":"', b'"name":"\\ud800'), "name holds a character that"),
+            ("half a pair", (b'"name":"', b'"name":"\\udc00'), "name holds a character that"),
+            ("a NUL", (b'"name":"', b'"name":"\\u0000'), "name holds a character that"),
+            (
+                "an owner that is no text",
+                (b'"customer_id":"anna"', b'"customer_id":5'),
+                "customer_id is of a",
+            ),
+            ("owners", (b'"customer_id":"anna"', b'"customer_id":["anna"]'), "customer_id is of a"),
+            (
+                "a column twice",
+                (b'"record_time":20', b'"record_time":20,"name":"x"'),
+                "a column is there twice",
+            ),
+            ("depths", (b'"record_time":20', b'"record_time":' + b"[" * 200_000), "it is nested too deeply"),
+        )
+    },
+    "no base64": (
+        {
+            "gateway/decisions.jsonl": lambda content: re.sub(
+                rb'"record":"[^"]*"', b'"record":5', content, count=1
+            )
+        },
+        "gateway/decisions.jsonl, line 1: decisions: record is no base64",
+    ),
+    "a manifest too long": (
+        {"manifest.json": lambda content: content + b" " * (16 << 20)},
+        "manifest.json is longer than 16777216 bytes",
+    ),
+    "a manifest of depths": ({"manifest.json": lambda content: b"[" * 200_000}, "manifest.json: "),
     "a lost file": ({"gateway/contacts.jsonl": None}, "gateway/contacts.jsonl is missing"),
     "a file too many": ({"gateway/secrets.jsonl": lambda content: b"x"}, "gateway/secrets.jsonl is unknown"),
     "no manifest": ({"manifest.json": None}, "is no archive of Tact: it has no manifest.json"),
