@@ -28,7 +28,8 @@ class RowDiffers(Exception):
 
     def __init__(self, table: Table, row: Row) -> None:
         named = ", ".join(
-            f"{column} {value}" for column, value in zip(table.key, table.key_of(row), strict=True)
+            column if column in table.hidden else f"{column} {value}"
+            for column, value in zip(table.key, table.key_of(row), strict=True)
         )
         super().__init__(f"{table.name}: another row stands in the place of {named}")
 
@@ -40,6 +41,7 @@ class Table:
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
     ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
     key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    ``hidden`` are those whose values no message repeats.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Table:
     binary: frozenset[str] = frozenset()
     identity: str = ""
     greatest: str = ""
+    hidden: frozenset[str] = frozenset()
 
     def key_of(self, row: Row) -> Key:
         """Return what tells a row from others."""

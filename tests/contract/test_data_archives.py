@@ -8,10 +8,12 @@ import os
 import re
 import sqlite3
 import stat
+import time
 import zipfile
 from datetime import UTC, datetime, timedelta
 
 import databases
+import profile_stores
 import pytest
 from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, rewritten, tact
 from decision_logs import NOW, entry, outcome
@@ -283,6 +285,24 @@ def test_a_row_that_differs_stops_the_import_and_nothing_of_its_batch_is_done(
         assert code == 1
         assert "gateway: decisions: another row stands in the place of decision_id anna-3" in error
         assert [row[0] for row in there.everything()["gateway", "decisions"]] == ["anna-3"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_no_message_repeats_the_value_of_an_identity(target, archive, tact, tmp_path):
+    path, stores = archive
+
+    async def occupy(there):
+        kind, value, _ = stores.everything()["profile", "identities"][0]
+        async with there.profiles() as profiles:
+            await profiles.upsert([profile_stores.update("somebody else", cards=[value])])
+        return kind, value
+
+    with opened(target, tmp_path / "b") as there:
+        kind, value = asyncio.run(occupy(there))
+        code, _, error = tact(there, "data", "import", path)
+        assert code == 1
+        assert f"profile: identities: another row stands in the place of kind {kind}, value" in error
+        assert value not in error
 
 
 def make_room(stores):
@@ -587,6 +607,21 @@ def test_an_import_that_broke_off_is_finished_by_the_same_command(
         make_room(there)
         assert tact(there, "data", "import", blocked)[0] == 0
         assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_an_import_of_profiles_ends_when_nobody_acts_any_more_on_who_was_one(target, archive, tact, tmp_path):
+    """Gateways on a server go on while profiles lie in a file."""
+    path, _ = archive
+    with opened(target, tmp_path / "b") as there:
+        there.lease_seconds = "1"
+        begun = time.monotonic()
+        assert tact(there, "data", "import", path)[0] == 0
+        assert time.monotonic() - begun >= 1
+        # Nothing new, nothing to wait for.
+        there.lease_seconds = "60"
+        assert tact(there, "data", "import", path)[0] == 0
+        assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("target", KINDS)
