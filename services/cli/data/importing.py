@@ -107,7 +107,7 @@ def _erased(archive: ArchiveReader, part: Part, since: int) -> Iterator[str]:
 
 async def _settled(settings: Settings, count: Count) -> None:
     """Wait until nobody acts any more on who was one customer before."""
-    if isinstance(settings, ProfileSettings) and settings.store_url and count.new:
+    if isinstance(settings, ProfileSettings) and count.new:
         await asyncio.sleep(settings.identity_lease_seconds)
 
 
