@@ -168,6 +168,29 @@ def test_who_was_erased_amid_an_export_does_not_come_back(target, teller, tact, 
         assert kept["profile", "customers"] == [("björn",)]
 
 
+@pytest.mark.parametrize("target", KINDS)
+def test_who_came_again_just_before_an_export_goes_in(target, tact, tmp_path):
+    with opened("sqlite", tmp_path / "a") as here, opened(target, tmp_path / "b") as there:
+        filled(here, "anna")
+
+        async def come_again():
+            async with here.profiles() as profiles, here.events() as events, here.log() as log:
+                await profiles.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+                await events.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+                await log.erase(["anna"], datetime.now(UTC))
+                await profile_stores.made(profiles, "anna")
+                await events.append([event(5, "anna")])
+                await log.append(entry("new"))
+
+        asyncio.run(come_again())
+        assert tact(here, "data", "export", tmp_path / "all.zip")[0] == 0
+        for _ in range(2):
+            code, told, _ = tact(there, "data", "import", tmp_path / "all.zip")
+            assert code == 0
+            assert "left out" not in told
+            assert there.everything() == here.everything()
+
+
 def test_who_another_store_erased_meanwhile_is_left_out_of_all(archive, tact, tmp_path):
     """An erasure that broke off is known to the first services only."""
 

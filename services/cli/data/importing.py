@@ -79,13 +79,17 @@ async def _import(
         targets = {
             part.name: await stack.enter_async_context(target_of(part, settings[part.name])) for part in parts
         }
-        erased = Erased(since=microseconds(archive.manifest.made_time) - _CLOCKS_MICROSECONDS)
+        made_time = microseconds(archive.manifest.made_time)
+        since = made_time - _CLOCKS_MICROSECONDS
         # An erasure amid the export, or one that broke off, is told by some services only, and is of all.
-        for part in parts:
-            erased.customers.update(_erased(archive, part, erased.since))
-            erased.customers.update(await targets[part.name].erased(erased.since))
+        known = {part.name: _erased(archive, part, since) for part in parts}
+        there = [await target.erased(since) for target in targets.values()]
+        times: dict[str, int] = {}
+        for one, time in (pair for told in (*known.values(), *there) for pair in told.items()):
+            times[one] = max(time, times.get(one, time))
         with shown("Import", sum(len(part.tables) for part in parts)) as advance:
             for part in parts:
+                erased = Erased(made_time=made_time, since=since, times=times, known=known[part.name])
                 # Numbers first, so that whoever goes on counting goes on behind them; they refer to nothing.
                 # So do erased decisions, before what they keep out.
                 for table in sorted(part.tables, key=lambda table: not table.greatest):
@@ -95,14 +99,11 @@ async def _import(
     return counts
 
 
-def _erased(archive: ArchiveReader, part: Part, since: int) -> Iterator[str]:
-    """Yield the tombstones that an archive holds of who was erased from then on."""
-    for table in part.tables:
-        if table.name == "erasures":
-            for row in archive.rows(part, table):
-                customer_hash, erase_time = (row[table.columns.index(one)] for one in _ERASURE)
-                if isinstance(erase_time, int) and erase_time >= since:
-                    yield customer_hash
+def _erased(archive: ArchiveReader, part: Part, since: int) -> dict[str, int]:
+    """Return the tombstones that a part holds of who was erased from then on, and when."""
+    (table,) = (table for table in part.tables if table.name == "erasures")
+    times = ([row[table.columns.index(one)] for one in _ERASURE] for row in archive.rows(part, table))
+    return {one: time for one, time in times if isinstance(time, int) and time >= since}
 
 
 async def _settled(settings: Settings, count: Count) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -19,14 +19,14 @@ from services.features.adapters.store_lock import exclusive
 
 # Of rows that a store erased after the archive was made, whose they are.
 _ERASED_IN_SQLITE: Final = """
-    SELECT customer_hash FROM erasures
+    SELECT customer_hash, erase_time FROM erasures
     WHERE customer_hash IN (SELECT value FROM json_each(?)) AND erase_time >= ?
 """
 _ERASED_IN_POSTGRES: Final = (
-    "SELECT customer_hash FROM erasures WHERE customer_hash = ANY(%s) AND erase_time >= %s"
+    "SELECT customer_hash, erase_time FROM erasures WHERE customer_hash = ANY(%s) AND erase_time >= %s"
 )
-_ALL_ERASED_IN_SQLITE: Final = "SELECT customer_hash FROM erasures WHERE erase_time >= ?"
-_ALL_ERASED_IN_POSTGRES: Final = "SELECT customer_hash FROM erasures WHERE erase_time >= %s"
+_ALL_ERASED_IN_SQLITE: Final = "SELECT customer_hash, erase_time FROM erasures WHERE erase_time >= ?"
+_ALL_ERASED_IN_POSTGRES: Final = "SELECT customer_hash, erase_time FROM erasures WHERE erase_time >= %s"
 _DECISIONS_IN_SQLITE: Final = """
     SELECT decision_id FROM erased_decisions WHERE decision_id IN (SELECT value FROM json_each(?))
 """
@@ -38,15 +38,33 @@ _LOCK_ERASURES: Final = "LOCK TABLE erasures IN SHARE MODE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erased:
-    """What must not go in.
+    """What must not go into the store of one service.
 
-    ``customers`` are the tombstones of who was erased anywhere from ``since`` on, in microseconds since 1970.
-    ``decisions`` are the ids of decisions that were left out, to which a target adds.
+    ``times`` tell of each tombstone when it was erased last in any service, where that was from ``since`` on;
+    ``known`` do so of those that the service's own part of the archive holds, whose rows are of somebody
+    who came again. Times are microseconds since 1970. ``decisions`` are the ids of decisions that were
+    left out, to which a target adds.
     """
 
+    made_time: int
     since: int
-    customers: set[str] = field(default_factory=set)
+    times: Mapping[str, int]
+    known: Mapping[str, int]
     decisions: set[str] = field(default_factory=set)
+
+    def among(self, hashes: Set[str], found: Mapping[str, int]) -> set[str]:
+        """Return of which of these tombstones rows must not go in, by the times and those that are found."""
+        return {
+            one
+            for times in (self.times, found)
+            for one in hashes & times.keys()
+            if self._is_out(one, times[one])
+        }
+
+    def _is_out(self, customer_hash: str, time: int) -> bool:
+        if (known := self.known.get(customer_hash)) is None:
+            return time >= self.since
+        return time >= self.made_time and time > known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +83,8 @@ class Put:
 class Target(Protocol):
     """A store that takes rows."""
 
-    async def erased(self, since: int) -> set[str]:
-        """Return the tombstones of all whom the store erased from then on.
+    async def erased(self, since: int) -> dict[str, int]:
+        """Return the tombstones of all whom the store erased from then on, and when.
 
         Raises:
             StoreUnavailable: the store cannot be read.
@@ -117,10 +135,10 @@ class _SqliteTarget:
         self._part = part
         self._database = database
 
-    async def erased(self, since: int) -> set[str]:
-        """Return the tombstones of all whom the store erased from then on."""
+    async def erased(self, since: int) -> dict[str, int]:
+        """Return the tombstones of all whom the store erased from then on, and when."""
         try:
-            return {found for (found,) in self._database.read.execute(_ALL_ERASED_IN_SQLITE, (since,))}
+            return dict(self._database.read.execute(_ALL_ERASED_IN_SQLITE, (since,)).fetchall())
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self._part.name}: {error}") from None
 
@@ -128,13 +146,14 @@ class _SqliteTarget:
         """Put rows in."""
 
         def write(connection: sqlite3.Connection) -> tuple[int, _Kept]:
-            asked = (json.dumps(sorted(_hashes(table, rows))), erased.since)
-            customers = {found for (found,) in connection.execute(_ERASED_IN_SQLITE, asked)}
+            hashes = _hashes(table, rows)
+            asked = (json.dumps(sorted(hashes)), erased.since)
+            customers = erased.among(hashes, dict(connection.execute(_ERASED_IN_SQLITE, asked).fetchall()))
             decisions = set()
             if ids := _decisions(table, rows):
                 found = connection.execute(_DECISIONS_IN_SQLITE, (json.dumps(sorted(ids)),))
                 decisions = {one for (one,) in found}
-            kept = _without(table, rows, erased.customers | customers, erased.decisions | decisions)
+            kept = _without(table, rows, customers, erased.decisions | decisions)
             new = sqlite_tables.restore(connection, table, kept.rows)
             if new and (noting := self._part.noting.get(table.name)):
                 noting.in_sqlite(connection, _owners(table, kept.rows))
@@ -150,12 +169,12 @@ class _PostgresTarget:
         self._part = part
         self._postgres = postgres
 
-    async def erased(self, since: int) -> set[str]:
-        """Return the tombstones of all whom the store erased from then on."""
+    async def erased(self, since: int) -> dict[str, int]:
+        """Return the tombstones of all whom the store erased from then on, and when."""
 
-        async def read(connection: Connection) -> set[str]:
+        async def read(connection: Connection) -> dict[str, int]:
             found = await connection.execute(_ALL_ERASED_IN_POSTGRES, (since,))
-            return {one for (one,) in await found.fetchall()}
+            return dict(await found.fetchall())
 
         return await self._postgres.read(read)
 
@@ -164,14 +183,14 @@ class _PostgresTarget:
 
         async def write(connection: Connection) -> tuple[int, _Kept]:
             await connection.execute(_LOCK_ERASURES)
-            asked = (sorted(_hashes(table, rows)), erased.since)
-            found = await connection.execute(_ERASED_IN_POSTGRES, asked)
-            customers = {one for (one,) in await found.fetchall()}
+            hashes = _hashes(table, rows)
+            found = await connection.execute(_ERASED_IN_POSTGRES, (sorted(hashes), erased.since))
+            customers = erased.among(hashes, dict(await found.fetchall()))
             decisions = set()
             if ids := _decisions(table, rows):
                 found = await connection.execute(_DECISIONS_IN_POSTGRES, (sorted(ids),))
                 decisions = {one for (one,) in await found.fetchall()}
-            kept = _without(table, rows, erased.customers | customers, erased.decisions | decisions)
+            kept = _without(table, rows, customers, erased.decisions | decisions)
             new = await postgres_tables.restore(connection, table, kept.rows)
             if new and (noting := self._part.noting.get(table.name)):
                 await noting.in_postgres(connection, _owners(table, kept.rows))
