@@ -30,13 +30,14 @@ class Stores:
 
     def __init__(self, home, url=""):
         self.home, self.url = home, url
+        self.lease_seconds = "0.1"
 
     @property
     def environ(self):
         """Return the settings that name them."""
         named = {f"TACT_{part.name.upper()}_STORE": self.url for part in PARTS}
-        named["TACT_PROFILE_IDENTITY_LEASE_SECONDS"] = "0.1"
-        return {"TACT_HOME": str(self.home), **(named if self.url else {})}
+        always = {"TACT_HOME": str(self.home), "TACT_PROFILE_IDENTITY_LEASE_SECONDS": self.lease_seconds}
+        return {**always, **(named if self.url else {})}
 
     @contextlib.asynccontextmanager
     async def log(self):

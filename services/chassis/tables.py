@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,6 +16,7 @@ Key = tuple[Any, ...]
 
 _ROWS_AT_ONCE: Final = 100
 _MOST_BYTES: Final = 1 << 20
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class InvalidRow(ValueError):
@@ -26,7 +28,8 @@ class RowDiffers(Exception):
 
     def __init__(self, table: Table, row: Row) -> None:
         named = ", ".join(
-            f"{column} {value}" for column, value in zip(table.key, table.key_of(row), strict=True)
+            column if column in table.hidden else f"{column} {value}"
+            for column, value in zip(table.key, table.key_of(row), strict=True)
         )
         super().__init__(f"{table.name}: another row stands in the place of {named}")
 
@@ -38,6 +41,7 @@ class Table:
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
     ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
     key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    ``hidden`` are those whose values no message repeats.
     """
 
     name: str
@@ -47,6 +51,7 @@ class Table:
     binary: frozenset[str] = frozenset()
     identity: str = ""
     greatest: str = ""
+    hidden: frozenset[str] = frozenset()
 
     def key_of(self, row: Row) -> Key:
         """Return what tells a row from others."""
@@ -64,23 +69,43 @@ class Table:
         """Return the row that a text holds.
 
         Raises:
-            InvalidRow: it is no JSON object of exactly these columns.
+            InvalidRow: it is no JSON object of exactly these columns, or a value is none that every kind of
+                store can keep: text without NUL and lone surrogates, a whole number of 64 bits, or nothing.
         """
         try:
-            named = json.loads(text)
+            named = json.loads(text, object_pairs_hook=_once)
             if not isinstance(named, dict) or named.keys() != set(self.columns):
                 raise InvalidRow(f"{self.name}: a row has the columns {', '.join(self.columns)}")
-            return tuple(
-                base64.b64decode(value, validate=True)
-                if column in self.binary and value is not None
-                else value
-                for column in self.columns
-                for value in [named[column]]
-            )
+            return tuple(self._value(column, named[column]) for column in self.columns)
         except InvalidRow:
             raise
-        except (ValueError, TypeError) as error:
+        except RecursionError:
+            raise InvalidRow(f"{self.name}: it is nested too deeply") from None
+        except ValueError as error:
             raise InvalidRow(f"{self.name}: {error}") from None
+
+    def _value(self, column: str, value: object) -> object:
+        if value is None:
+            return None
+        if column in self.binary:
+            if not isinstance(value, str):
+                raise InvalidRow(f"{self.name}: {column} is no base64")
+            return base64.b64decode(value, validate=True)
+        if isinstance(value, str):
+            if "\0" in value or _LONE_SURROGATE.search(value):
+                raise InvalidRow(f"{self.name}: {column} holds a character that is none of a text")
+            return value
+        is_number = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+        if column in self.owners or not is_number:
+            raise InvalidRow(f"{self.name}: {column} is of a kind that it never is")
+        return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    named = dict(pairs)
+    if len(named) != len(pairs):
+        raise ValueError("a column is there twice")
+    return named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

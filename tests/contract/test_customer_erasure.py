@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import json
 import stat
 import sys
+import uuid
 
 import grpc
 import learned
@@ -18,11 +20,13 @@ from worlds import NOON, Processes
 
 from services.cli.__main__ import main
 from services.cli.customer import report as reports
-from services.cli.data.parts import PARTS
+from services.cli.customer.reaching import Reached
+from services.cli.data.parts import GATEWAY, PARTS
 from training.data.dataset import read_dataset
 from training.jobs import train
 from training.jobs.train import TrainConfig
 
+OUTCOMES = next(table for table in GATEWAY.tables if table.name == "outcomes")
 LIVE, DRY = "DECISION_MODE_LIVE", "DECISION_MODE_DRY_RUN"
 
 
@@ -228,6 +232,52 @@ def test_who_is_linked_after_the_plan_was_made_is_erased_too(world, tact):
     assert world.kept(*names) == []
 
 
+def unlink(world, name):
+    """Take a member out of its customer: it was a wrong match."""
+    asked = profile_pb.UnlinkIdentityRequest(link_id=f"{name} unlink", customer_id=name)
+    world.run(world.services.stubs["profile"].UnlinkIdentity(asked))
+
+
+@pytest.mark.parametrize("way", ["again", "resume"])
+def test_who_left_the_customer_after_the_plan_was_made_is_not_erased(world, tact, way):
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", names[0], names)
+    unlink(world, names[1])
+    before = [row for row in world.kept(names[1]) if names[0] not in repr(row)]
+    code, lines, _ = tact("erase", names[0]) if way == "again" else tact("erase", "--resume", file.path)
+    assert code == 0
+    assert report_of(lines).report.customer_ids == (names[0],)
+    assert report_of(lines).path == file.path
+    assert world.kept(names[0]) == []
+    assert world.kept(names[1]) == before
+
+
+def test_a_member_of_a_plan_is_not_taken_for_who_was_named(world, tact):
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", names[0], names)
+    unlink(world, names[1])
+    code, lines, _ = tact("erase", names[1])
+    assert code == 0
+    assert report_of(lines).report.customer_ids == (names[1],)
+    assert report_of(lines).path != file.path
+    assert world.kept(names[0])
+    assert tact("erase", "--resume", file.path)[0] == 0
+    assert world.kept(names[0]) == []
+
+
+def test_a_plan_of_who_is_not_known_any_more_stays_as_it_was(world, tact):
+    """Profile may have erased without its acknowledgement having come."""
+    names = world.customer(members=2)
+    file = reports.planned(world.home / "erasures", f"card=card of {names[0]}", names)
+    asked = profile_pb.EraseCustomerRequest(customer_ids=names)
+    world.run(world.services.stubs["profile"].EraseCustomer(asked))
+    code, lines, _ = tact("erase", f"card=card of {names[0]}")
+    assert code == 0
+    assert report_of(lines).path == file.path
+    assert set(report_of(lines).report.customer_ids) == set(names)
+    assert world.kept(*names) == []
+
+
 async def bring_back(world, name):
     """Put something on record as a backup would that is older than the erasure."""
     stubs = world.services.stubs
@@ -260,6 +310,39 @@ def test_after_a_restore_finished_erasures_are_done_again(world, tact, tmp_path)
     code, lines, error = tact("erase", "--again", elsewhere)
     assert (code, lines[-1]) == (1, "1 of 2 done again")
     assert f"tact customer erase --resume {open_one.path}" in error
+
+
+@pytest.mark.parametrize("erased", [0, 1, 2])
+def test_a_link_that_a_backup_brought_back_is_undone_and_the_other_stays(world, tact, tmp_path, erased):
+    """Whichever of them the pointers went to, and over more than one of them."""
+    names = [name for _ in range(3) for name in world.customer()]
+    code, lines, _ = tact("erase", names[erased])
+    assert code == 0
+    file = report_of(lines)
+    restored = reports.ReportFile(tmp_path / file.path.name, file.report)
+    restored.save()
+    others = [name for name in names if name != names[erased]]
+    for _ in range(2):
+        world.run(link_again(world, names))
+        code, lines, error = tact("erase", "--again", tmp_path)
+        assert (code, lines[-1]) == (0, "1 of 1 done again"), error
+        assert world.kept(names[erased]) == []
+        kept = {row[2][0] for row in world.kept(*others) if row[1] == "customers"}
+        assert kept == set(others)
+
+
+async def link_again(world, names):
+    """Put customers and their links on record as a backup would: a chain of pointers, the first its root."""
+    profile = world.services.stubs["profile"]
+    updates = [profile_pb.ProfileUpdate(customer_id=name, record_time=instant(NOON)) for name in names]
+    await profile.UpsertProfiles(profile_pb.UpsertProfilesRequest(updates=updates))
+    for stays, joins in (names[1:], names[:2]):
+        link = profile_pb.LinkIdentitiesRequest(
+            link_id=str(uuid.uuid4()),
+            customer=profile_pb.CustomerKey(customer_id=stays),
+            other=profile_pb.CustomerKey(customer_id=joins),
+        )
+        await profile.LinkIdentities(link)
 
 
 def test_rows_leave_datasets_and_models_that_saw_them_are_told(world, tact, tmp_path):
@@ -307,6 +390,19 @@ def test_a_dataset_that_cannot_be_read_breaks_off_and_is_not_forgotten(world, ta
     code, lines, _ = tact("erase", names[0])
     assert code == 0
     assert f"{folder}: 21 rows" in lines
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_named_folder_that_is_none_is_refused_before_anything_is_erased(world, tact, tmp_path, is_file):
+    names = world.customer()
+    before, plans = world.kept(*names), set((world.home / "erasures").glob("*"))
+    if is_file:
+        (tmp_path / "typo").write_text("")
+    code, _, error = tact("erase", names[0], "--dataset", tmp_path / "typo")
+    assert code == 1
+    assert f"--dataset {tmp_path / 'typo'}: there is no such folder" in error
+    assert world.kept(*names) == before
+    assert set((world.home / "erasures").glob("*")) == plans
 
 
 class Terminal(io.StringIO):
@@ -363,6 +459,38 @@ def test_a_customer_is_exported_and_imports_again_without_loss(world, tact, tmp_
     assert code == 1
     assert "nothing is kept of nobody-at-all" in error
     assert not list(tmp_path.glob("none.zip*"))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_customer_who_is_decided_for_amid_an_export_is_taken_again(
+    world, tact, tmp_path, monkeypatch, times
+):
+    """Decisions were read already; an outcome comes after."""
+    names = world.customer()
+    called, left = Reached.call, [None] * times
+
+    async def call(self, rpc, request):
+        answer = await called(self, rpc, request)
+        if (self.name, rpc) == ("gateway", "ExportCustomer") and left:
+            left.pop()
+            # What a later page would have brought.
+            row = next(one for one in answer.rows if one.table == "decisions")
+            decided = json.loads(row.row)["decision_id"]
+            late = dict.fromkeys(OUTCOMES.columns, "") | {"decision_id": f"not {decided}", "rank": 1}
+            place = max(
+                n for n, one in enumerate(answer.rows) if one.table in ("decisions", "dry_run_decisions")
+            )
+            answer.rows.insert(place + 1, type(row)(table="outcomes", row=json.dumps(late)))
+        return answer
+
+    monkeypatch.setattr(Reached, "call", call)
+    code, _, error = tact("export", names[0], "--to", tmp_path / "one.zip")
+    if times == 1:
+        assert code == 0, error
+    else:
+        assert code == 1
+        assert "gateway gave outcomes of decisions that are not there" in error
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_an_export_into_the_stores_it_came_from_changes_nothing(world, tact, tmp_path, monkeypatch):

@@ -1,13 +1,19 @@
 """Everything that is kept goes into an archive, and from there into any kind of store, whole and once."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import re
+import sqlite3
 import stat
+import time
 import zipfile
 from datetime import UTC, datetime, timedelta
 
+import databases
+import profile_stores
 import pytest
 from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, rewritten, tact
 from decision_logs import NOW, entry, outcome
@@ -124,6 +130,149 @@ def test_rows_of_who_was_erased_before_come_back(target, archive, tact, tmp_path
         assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
 
 
+@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("teller", ["profile", "features"])
+def test_who_was_erased_amid_an_export_does_not_come_back(target, teller, tact, tmp_path, monkeypatch):
+    """The gateway is read first: its part holds the customer, and another the tombstone."""
+    from services.cli.data import exporting
+
+    snapshot_of = exporting.snapshot_of
+
+    async def erase(stores):
+        async with stores.profiles() as profiles, stores.events() as events, stores.log() as log:
+            if teller == "profile":
+                await profiles.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+            await events.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+            await log.erase(["anna"], datetime.now(UTC))
+
+    @contextlib.asynccontextmanager
+    async def erasing(part, settings):
+        if part.name == teller:
+            await erase(here)
+        async with snapshot_of(part, settings) as snapshot:
+            yield snapshot
+
+    with opened("sqlite", tmp_path / "a") as here, opened(target, tmp_path / "b") as there:
+        filled(here, "anna", "björn")
+        monkeypatch.setattr(exporting, "snapshot_of", erasing)
+        assert tact(here, "data", "export", tmp_path / "all.zip")[0] == 0
+        with zipfile.ZipFile(tmp_path / "all.zip") as made:
+            assert b'"anna"' in made.read("gateway/decisions.jsonl")
+        code, told, _ = tact(there, "data", "import", tmp_path / "all.zip")
+        assert code == 0
+        assert "gateway: " in told
+        assert "of erased customers left out" in told
+        kept = there.everything()
+        assert "anna" not in str(kept)
+        assert kept["gateway", "decisions"]
+        assert kept["profile", "customers"] == [("björn",)]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_who_came_again_just_before_an_export_goes_in(target, tact, tmp_path):
+    with opened("sqlite", tmp_path / "a") as here, opened(target, tmp_path / "b") as there:
+        filled(here, "anna")
+
+        async def come_again():
+            async with here.profiles() as profiles, here.events() as events, here.log() as log:
+                await profiles.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+                await events.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+                await log.erase(["anna"], datetime.now(UTC))
+                await profile_stores.made(profiles, "anna")
+                await events.append([event(5, "anna")])
+                await log.append(entry("new"))
+
+        asyncio.run(come_again())
+        assert tact(here, "data", "export", tmp_path / "all.zip")[0] == 0
+        for _ in range(2):
+            code, told, _ = tact(there, "data", "import", tmp_path / "all.zip")
+            assert code == 0
+            assert "left out" not in told
+            assert there.everything() == here.everything()
+
+
+def test_who_another_store_erased_meanwhile_is_left_out_of_all(archive, tact, tmp_path):
+    """An erasure that broke off is known to the first services only."""
+
+    async def erase(stores):
+        async with stores.profiles() as profiles:
+            await profiles.erase(["anna"], int(datetime.now(UTC).timestamp() * 1e6))
+
+    with opened("sqlite", tmp_path / "b") as there:
+        asyncio.run(erase(there))
+        assert tact(there, "data", "import", archive[0])[0] == 0
+        assert "anna" not in str(there.everything())
+
+
+@pytest.mark.parametrize("slack", [timedelta(minutes=-4), timedelta(minutes=-6)])
+def test_clocks_may_differ_by_five_minutes(slack, archive, tact, tmp_path):
+    path, _ = archive
+    made = datetime.fromisoformat(manifest_of(path)["made_time"])
+
+    async def erase(there):
+        async with there.log() as log:
+            await log.erase(["anna"], made + slack)
+
+    with opened("sqlite", tmp_path / "b") as there:
+        asyncio.run(erase(there))
+        assert tact(there, "data", "import", path)[0] == 0
+        is_left_out = "anna" not in str(there.everything()["gateway", "decisions"])
+        assert is_left_out == (slack > timedelta(minutes=-5))
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_erased_decisions_are_left_out_with_what_was_recorded_of_them(target, archive, tact, tmp_path):
+    path, stores = archive
+
+    async def erase(there):
+        async with there.log() as log:
+            await log.append(entry("anna-1"))
+            await log.append(entry("anna-4", live=False))
+            # Long before the archive was made: nobody but the decision is kept out.
+            await log.erase(["anna"], NOW - timedelta(days=1))
+
+    with opened(target, tmp_path / "b") as there:
+        asyncio.run(erase(there))
+        code, told, _ = tact(there, "data", "import", path)
+        assert code == 0
+        everything, before = there.everything(), stores.everything()
+        count = 0
+        for name in ("decisions", "dry_run_decisions", "outcomes", "contacts"):
+            table = next(table for table in GATEWAY.tables if table.name == name)
+            place = table.columns.index("decision_id")
+            left = [row for row in before["gateway", name] if row[place] not in ("anna-1", "anna-4")]
+            count += len(before["gateway", name]) - len(left)
+            assert everything["gateway", name] == left
+        assert count > 2
+        assert f", {count} of erased decisions left out" in told
+
+
+def test_what_others_have_of_a_decision_that_is_left_out_is_left_out(archive, tact, tmp_path):
+    path = rewritten(
+        archive[0],
+        {
+            "gateway/contacts.jsonl": (
+                change := lambda content: content.replace(b'"customer_id":"anna"', b'"customer_id":"cleo"')
+            ),
+            "manifest.json": in_manifest(
+                lambda manifest: manifest["services"]["gateway"]["tables"]["contacts"].update(
+                    sha256=hashlib.sha256(change(read(archive[0], "gateway/contacts.jsonl"))).hexdigest()
+                )
+            ),
+        },
+        tmp_path / "moved.zip",
+    )
+
+    async def erase(there):
+        async with there.log() as log:
+            await log.erase(["anna"], datetime.now(UTC))
+
+    with opened("sqlite", tmp_path / "b") as there:
+        asyncio.run(erase(there))
+        assert tact(there, "data", "import", path)[0] == 0
+        assert "anna" not in str(there.everything()["gateway", "contacts"])
+
+
 def test_an_erased_decision_stays_erased_elsewhere(tact, tmp_path):
     with opened("sqlite", tmp_path / "a") as here, opened("sqlite", tmp_path / "b") as there:
         filled(here, "anna")
@@ -161,12 +310,53 @@ def test_a_row_that_differs_stops_the_import_and_nothing_of_its_batch_is_done(
         assert [row[0] for row in there.everything()["gateway", "decisions"]] == ["anna-3"]
 
 
+@pytest.mark.parametrize("target", KINDS)
+def test_no_message_repeats_the_value_of_an_identity(target, archive, tact, tmp_path):
+    path, stores = archive
+
+    async def occupy(there):
+        kind, value, _ = stores.everything()["profile", "identities"][0]
+        async with there.profiles() as profiles:
+            await profiles.upsert([profile_stores.update("somebody else", cards=[value])])
+        return kind, value
+
+    with opened(target, tmp_path / "b") as there:
+        kind, value = asyncio.run(occupy(there))
+        code, _, error = tact(there, "data", "import", path)
+        assert code == 1
+        assert f"profile: identities: another row stands in the place of kind {kind}, value" in error
+        assert value not in error
+
+
+def make_room(stores):
+    """Take the decision that stands in the way out, which is no erasure."""
+    statement = "DELETE FROM decisions WHERE decision_id = 'anna-3'"
+    if stores.url:
+        with databases.administrator(stores.url) as server:
+            server.execute("SET search_path TO gateway, public")
+            server.execute(statement)
+        return
+    with contextlib.closing(sqlite3.connect(stores.home / "gateway.sqlite")) as file, file:
+        file.execute(statement)
+
+
+def read(path, name):
+    """Return a file of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
 def change_line(content):
     return content.replace(b'"rank":1', b'"rank":2', 1)
 
 
 def drop_line(content):
     return content[content.index(b"\n") + 1 :]
+
+
+def in_row(content, old, new):
+    assert old in content
+    return content.replace(old, new, 1)
 
 
 def in_manifest(change):
@@ -201,6 +391,48 @@ DAMAGES = {
         {"gateway/decisions.jsonl": lambda content: content.replace(b'"record":"', b'"record":"*', 1)},
         "gateway/decisions.jsonl, line 1: decisions: ",
     ),
+    **{
+        f"an attribute with {what}": (
+            {"profile/attributes.jsonl": lambda content, change=change: in_row(content, *change)},
+            f"profile/attributes.jsonl, line 1: attributes: {said}",
+        )
+        for what, change, said in (
+            ("a number too great", (b'"record_time":20', b'"record_time":%d' % 2**70), "record_time is of a"),
+            ("a fraction", (b'"record_time":20', b'"record_time":20.5'), "record_time is of a kind"),
+            ("no number", (b'"record_time":20', b'"record_time":NaN'), "record_time is of a kind"),
+            ("a truth", (b'"record_time":20', b'"record_time":true'), "record_time is of a kind"),
+            ("a list", (b'"record_time":20', b'"record_time":[1]'), "record_time is of a kind"),
+            ("an object", (b'"record_time":20', b'"record_time":{"a":1}'), "record_time is of a kind"),
+            ("a lone surrogate", (b'"name":"', b'"name":"\\ud800'), "name holds a character that"),
+            ("half a pair", (b'"name":"', b'"name":"\\udc00'), "name holds a character that"),
+            ("a NUL", (b'"name":"', b'"name":"\\u0000'), "name holds a character that"),
+            (
+                "an owner that is no text",
+                (b'"customer_id":"anna"', b'"customer_id":5'),
+                "customer_id is of a",
+            ),
+            ("owners", (b'"customer_id":"anna"', b'"customer_id":["anna"]'), "customer_id is of a"),
+            (
+                "a column twice",
+                (b'"record_time":20', b'"record_time":20,"name":"x"'),
+                "a column is there twice",
+            ),
+            ("depths", (b'"record_time":20', b'"record_time":' + b"[" * 200_000), "it is nested too deeply"),
+        )
+    },
+    "no base64": (
+        {
+            "gateway/decisions.jsonl": lambda content: re.sub(
+                rb'"record":"[^"]*"', b'"record":5', content, count=1
+            )
+        },
+        "gateway/decisions.jsonl, line 1: decisions: record is no base64",
+    ),
+    "a manifest too long": (
+        {"manifest.json": lambda content: content + b" " * (16 << 20)},
+        "manifest.json is longer than 16777216 bytes",
+    ),
+    "a manifest of depths": ({"manifest.json": lambda content: b"[" * 200_000}, "manifest.json: "),
     "a lost file": ({"gateway/contacts.jsonl": None}, "gateway/contacts.jsonl is missing"),
     "a file too many": ({"gateway/secrets.jsonl": lambda content: b"x"}, "gateway/secrets.jsonl is unknown"),
     "no manifest": ({"manifest.json": None}, "is no archive of Tact: it has no manifest.json"),
@@ -330,13 +562,9 @@ def test_a_store_of_another_version_is_not_exported(kind, tact, tmp_path):
     with opened(kind, tmp_path / "a") as here:
         filled(here, "anna")
         if here.url:
-            import databases
-
             with databases.administrator(here.url) as server:
                 server.execute("UPDATE tact_migrations SET version = version + 1 WHERE schema = 'gateway'")
         else:
-            import sqlite3
-
             with sqlite3.connect(here.home / "gateway.sqlite") as file:
                 file.execute("PRAGMA user_version = 3")
         code, _, error = tact(here, "data", "export", tmp_path / "all.zip")
@@ -391,10 +619,6 @@ def test_an_import_that_broke_off_is_finished_by_the_same_command(
             async with there.log() as log:
                 await log.append(entry("anna-3", record=b"another"))
 
-        async def make_room():
-            async with there.log() as log:
-                await log.erase(["anna"], NOW - timedelta(days=1))
-
         asyncio.run(occupy())
         assert tact(there, "data", "import", blocked)[0] == 1
         assert there.everything()["features", "events"] == stores.everything()["features", "events"]
@@ -403,9 +627,24 @@ def test_an_import_that_broke_off_is_finished_by_the_same_command(
             "anna-2",
             "anna-3",
         ]
-        asyncio.run(make_room())
+        make_room(there)
         assert tact(there, "data", "import", blocked)[0] == 0
         assert there.everything()["gateway", "decisions"] == stores.everything()["gateway", "decisions"]
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_an_import_of_profiles_ends_when_nobody_acts_any_more_on_who_was_one(target, archive, tact, tmp_path):
+    """Gateways on a server go on while profiles lie in a file."""
+    path, _ = archive
+    with opened(target, tmp_path / "b") as there:
+        there.lease_seconds = "1"
+        begun = time.monotonic()
+        assert tact(there, "data", "import", path)[0] == 0
+        assert time.monotonic() - begun >= 1
+        # Nothing new, nothing to wait for.
+        there.lease_seconds = "60"
+        assert tact(there, "data", "import", path)[0] == 0
+        assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("target", KINDS)

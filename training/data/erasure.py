@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 from training.data.dataset import META_FILE, ROWS_FILE, Dataset, Former, identify, read_dataset
+from training.data.folders import folders_with
 
 _NEW: Final = ".new"
 
 
 def dataset_folders(*roots: Path) -> list[Path]:
-    """Return every folder at or below the roots that holds a dataset, or part of one."""
-    found = {path.parent.resolve() for root in roots for path in _files(root)}
-    return sorted(found)
+    """Return every folder at or below the roots that holds a dataset, or part of one.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return sorted(folders_with((ROWS_FILE, META_FILE), *roots))
 
 
 def read_finished(folder: Path) -> Dataset:
@@ -68,11 +72,6 @@ def erase_rows(folder: Path, customer_ids: Collection[str], erasure_id: str) -> 
         (folder / f"{name}{_NEW}").replace(folder / name)
         _sync(folder)
     return Dataset(frame=frame, meta=meta, folder=folder)
-
-
-def _files(root: Path) -> Iterator[Path]:
-    for name in (ROWS_FILE, META_FILE):
-        yield from root.rglob(name)
 
 
 def _sync(path: Path) -> None:

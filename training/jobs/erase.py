@@ -57,6 +57,7 @@ def survey(config: EraseConfig) -> list[Held]:
 
     Raises:
         Refused: a folder holds part of a dataset, or one that was damaged.
+        OSError: a folder cannot be read.
     """
     datasets = [read_finished(folder) for folder in dataset_folders(*config.roots)]
     found = [(dataset, rows_of(dataset, config.customer_ids)) for dataset in datasets]

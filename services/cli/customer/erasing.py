@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Final
 from services.chassis.settings import load
 from services.cli.customer import report as reports
 from services.cli.customer.exporting import told
-from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, reached
-from services.cli.customer.report import Applied, ReportFile, Step
+from services.cli.customer.linking import SOURCE
+from services.cli.customer.reaching import NAMES, Reached, Refused, members_of, on_file, reached
+from services.cli.customer.report import Applied, Report, ReportFile, Step
 from services.cli.customer.telling import lines
 from services.cli.customer.training_sets import TrainingSets
 from services.cli.failure import Failure
@@ -31,7 +33,7 @@ def erase_customers(arguments: argparse.Namespace) -> int:
         Failure: a service does not answer or a file cannot be used; the same command goes on from there.
     """
     home = load(FeatureSettings).home
-    sets = TrainingSets(roots=[home, *arguments.dataset], tracking_uri=arguments.tracking_uri)
+    sets = TrainingSets(home, arguments.dataset, arguments.tracking_uri)
     if arguments.again is not None:
         folder = home / "erasures" if arguments.again == Path() else arguments.again
         return asyncio.run(_again(arguments, folder, sets))
@@ -64,15 +66,33 @@ async def _plan(arguments: argparse.Namespace, folder: Path, profile: Reached) -
         file = reports.read(arguments.resume)
         if file.report.finish_time is not None:
             raise Failure(f"{file.path} is finished: --again does it again")
-        return file if _agreed(arguments, file.report.customer_ids) else None
+        return await _taken_up(arguments, file, profile)
     if (begun := next(reports.unfinished(folder, arguments.customer), None)) is not None:
-        return begun if _agreed(arguments, begun.report.customer_ids) else None
+        return await _taken_up(arguments, begun, profile)
     customer_ids = await members_of(profile, arguments.customer)
     return (
         reports.planned(folder, arguments.customer, customer_ids)
         if _agreed(arguments, customer_ids)
         else None
     )
+
+
+async def _taken_up(arguments: argparse.Namespace, file: ReportFile, profile: Reached) -> ReportFile | None:
+    """Return a begun plan, which until profile has erased is of who is the customer by now."""
+    customer_ids = file.report.customer_ids
+    if file.report.steps["profile"].done_time is None:
+        customer_ids = await _members_by_now(profile, file)
+    if not _agreed(arguments, customer_ids):
+        return None
+    if customer_ids != file.report.customer_ids:
+        file.save(customer_ids=customer_ids)
+    return file
+
+
+async def _members_by_now(profile: Reached, file: ReportFile) -> tuple[str, ...]:
+    """Return who is to be erased; who is named but unknown may be erased without its acknowledgement."""
+    known = await on_file(profile, file.report.named)
+    return file.report.customer_ids if known is None else tuple(known.member_ids)
 
 
 async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) -> dict[str, int]:
@@ -84,8 +104,7 @@ async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) 
             if (name, error.reason) != ("profile", "REQUEST_INVALID"):
                 raise
             refusal = error
-        found = [await members_of(services["profile"], one) for one in file.report.customer_ids]
-        file.save(customer_ids=tuple(dict.fromkeys(one for members in found for one in members)))
+        file.save(customer_ids=await _members_by_now(services["profile"], file))
     raise refusal
 
 
@@ -124,10 +143,30 @@ async def _done_again(
 ) -> dict[str, int]:
     if file.report.finish_time is None:
         raise Failure(f"it is not finished: tact customer erase --resume {file.path}")
+    await _set_apart(services["profile"], file.report)
     rows = {name: await _erase_in(services[name], file.report.customer_ids) for name in NAMES}
     rows["training"] = sets.erase_again(file.report)
     file.save(applied=(*file.report.applied, Applied(time=datetime.now(UTC), rows=rows)))
     return {f"{name} {table}": count for name, counts in rows.items() for table, count in counts.items()}
+
+
+async def _set_apart(profile: Reached, report: Report) -> None:
+    """Undo links that a backup brought back between who was erased and who had left before."""
+    ids = set(report.customer_ids)
+    for one in report.customer_ids:
+        while (known := await on_file(profile, one)) is not None:
+            others = [member for member in known.member_ids if member not in ids]
+            if not others:
+                break
+            member = others[0] if known.customer_id in ids else one
+            # The same in a repetition that broke off, another one after the next restore.
+            name = f"{report.erasure_id} {len(report.applied)} {member}"
+            asked = profile.messages.UnlinkIdentityRequest(
+                link_id=str(uuid.uuid5(uuid.NAMESPACE_OID, name)), customer_id=member, source=SOURCE
+            )
+            if (await profile.call("UnlinkIdentity", asked)).duplicate:
+                raise Failure(f"{member} was linked again meanwhile: tact customer unlink {member}")
+            sys.stdout.write(f"unlinked {member}, as it was before it was erased: {', '.join(others)} stay\n")
 
 
 def _agreed(arguments: argparse.Namespace, customer_ids: tuple[str, ...]) -> bool:

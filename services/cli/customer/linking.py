@@ -23,7 +23,7 @@ from services.profile.settings import ProfileSettings
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["ProfileService"]
 # A link is acknowledged once nobody acts any more on who was one before: at most a minute.
 _SECONDS: Final = 90.0
-_SOURCE: Final = "tact customer"
+SOURCE: Final = "tact customer"
 
 
 def configure(acts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,7 +37,7 @@ def configure(acts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         act.add_argument(
             "--id", help="of this act: a repeat under the same one changes nothing; else a new one"
         )
-        act.add_argument("--source", default=_SOURCE, help="who found out")
+        act.add_argument("--source", default=SOURCE, help="who found out")
     for name, text in (
         ("links", "who was linked and unlinked, and when"),
         ("consents", "every consent on file"),

@@ -94,13 +94,21 @@ async def members_of(profile: Reached, customer: str) -> tuple[str, ...]:
     Raises:
         Failure: nobody is known by the identity, or profile does not tell.
     """
-    key = key_of(customer)
-    answer = await profile.call("BatchGetProfiles", profile_pb.BatchGetProfilesRequest(customers=[key]))
-    result = answer.results[0]
+    if (known := await on_file(profile, customer)) is not None:
+        return tuple(known.member_ids)
+    if not (customer_id := key_of(customer).customer_id):
+        raise Failure("nobody is known by this identity")
+    return (customer_id,)
+
+
+async def on_file(profile: Reached, customer: str) -> profile_pb.Profile | None:
+    """Return what profile knows of who is named likewise; None of whom it does not know.
+
+    Raises:
+        Failure: profile does not tell.
+    """
+    asked = profile_pb.BatchGetProfilesRequest(customers=[key_of(customer)])
+    result = (await profile.call("BatchGetProfiles", asked)).results[0]
     if result.HasField("error"):
         raise Failure(f"profile at {profile.address}: {result.error.message}")
-    if result.profile.found:
-        return tuple(result.profile.member_ids)
-    if not key.customer_id:
-        raise Failure("nobody is known by this identity")
-    return (key.customer_id,)
+    return result.profile if result.profile.found else None

@@ -150,7 +150,12 @@ def reports(folder: Path) -> list[ReportFile]:
 
 
 def unfinished(folder: Path, named: str) -> Iterator[ReportFile]:
-    """Yield the erasures of who is named so that broke off, the earliest first."""
+    """Yield the erasures of who is named so that broke off, the earliest first.
+
+    Until profile has erased, only who the command named is sure to be of the customer.
+    """
     for file in reports(folder):
-        if file.report.finish_time is None and named in (file.report.named, *file.report.customer_ids):
+        report = file.report
+        ids = () if report.steps["profile"].done_time is None else report.customer_ids
+        if report.finish_time is None and named in (report.named, *ids):
             yield file

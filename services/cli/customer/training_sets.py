@@ -21,8 +21,16 @@ if TYPE_CHECKING:
 class TrainingSets:
     """All datasets at and below some folders, and the MLflow store that knows who learned from them."""
 
-    def __init__(self, roots: Sequence[Path], tracking_uri: str | None) -> None:
-        self._roots = tuple(roots)
+    def __init__(self, home: Path, named: Sequence[Path], tracking_uri: str | None) -> None:
+        """Look below the folder of all state, which may not be there yet, and those that are named.
+
+        Raises:
+            Failure: what is named is no folder.
+        """
+        for one in named:
+            if not one.is_dir():
+                raise Failure(f"--dataset {one}: there is no such folder")
+        self._roots = (home, *named)
         self._tracking_uri = tracking_uri
 
     def erase(self, file: ReportFile) -> None:
@@ -72,16 +80,18 @@ class TrainingSets:
         return held
 
     def _survey(self, report: Report) -> list[Held]:
-        if find_spec("pandas") is None:
-            if any(path for root in self._roots for path in root.rglob("dataset.json")):
-                raise Failure(
-                    "there are datasets, and to change them needs: pip install 'tact-nba[training]'"
-                )
-            return []
-        from training.jobs import erase
+        from training.data.folders import folders_with
         from training.refusal import Refused
 
         try:
+            if find_spec("pandas") is None:
+                if any(folders_with(("dataset.json",), *self._roots)):
+                    raise Failure(
+                        "there are datasets, and to change them needs: pip install 'tact-nba[training]'"
+                    )
+                return []
+            from training.jobs import erase
+
             return erase.survey(self._config(report))
         except (Refused, OSError) as error:
             raise Failure(str(error)) from None

@@ -19,6 +19,7 @@ from services.cli.failure import Failure
 
 _BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 _LONGEST_LINE: Final = 256 << 20
+_LONGEST_MANIFEST: Final = 16 << 20
 
 
 class ArchiveReader:
@@ -95,7 +96,11 @@ def reading(path: Path, parts: Iterable[Part]) -> Iterator[ArchiveReader]:
 
 def _manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
     try:
-        manifest = Manifest.model_validate_json(archive.read(MANIFEST))
+        with archive.open(MANIFEST) as file:
+            content = file.read(_LONGEST_MANIFEST + 1)
+        if len(content) > _LONGEST_MANIFEST:
+            raise Failure(f"{path}: {MANIFEST} is longer than {_LONGEST_MANIFEST} bytes")
+        manifest = Manifest.model_validate_json(content)
     except KeyError:
         raise Failure(f"{path} is no archive of Tact: it has no {MANIFEST}") from None
     except ValidationError as error:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,7 @@ from services.chassis.stores import StoreUnavailable
 from services.chassis.tables import Row, RowDiffers, Table
 from services.cli.data.archive_reader import ArchiveReader, reading
 from services.cli.data.parts import PARTS, Part, Settings
-from services.cli.data.targets import Target, alone, target_of
+from services.cli.data.targets import Erased, Target, alone, target_of
 from services.cli.failure import Failure
 from services.cli.progress import shown
 from services.engine.instants import microseconds
@@ -23,6 +24,9 @@ from services.profile.settings import ProfileSettings
 
 _ROWS_AT_ONCE: Final = 500
 _BYTES_AT_ONCE: Final = 1 << 20
+# Who erases and who exports may go by clocks that differ so much.
+_CLOCKS_MICROSECONDS: Final = 5 * 60 * 1_000_000
+_ERASURE: Final = ("customer_hash", "erase_time")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,12 +35,15 @@ class Count:
 
     read: int = 0
     new: int = 0
-    erased: int = 0
+    of_customers: int = 0
+    of_decisions: int = 0
 
     def __str__(self) -> str:
-        same = self.read - self.new - self.erased
+        same = self.read - self.new - self.of_customers - self.of_decisions
         told = f"{self.read} read, {self.new} new, {same} there already"
-        return told + (f", {self.erased} of erased customers left out" if self.erased else "")
+        for count, whose in ((self.of_customers, "customers"), (self.of_decisions, "decisions")):
+            told += f", {count} of erased {whose} left out" if count else ""
+        return told
 
 
 def import_archive(path: Path) -> int:
@@ -67,38 +74,58 @@ def import_archive(path: Path) -> int:
 async def _import(
     archive: ArchiveReader, parts: Sequence[Part], settings: dict[str, Settings]
 ) -> dict[str, Count]:
-    since = microseconds(archive.manifest.made_time)
     counts = {part.name: Count() for part in parts}
-    with shown("Import", sum(len(part.tables) for part in parts)) as advance:
-        for part in parts:
-            async with target_of(part, settings[part.name]) as target:
+    async with AsyncExitStack() as stack:
+        targets = {
+            part.name: await stack.enter_async_context(target_of(part, settings[part.name])) for part in parts
+        }
+        made_time = microseconds(archive.manifest.made_time)
+        since = made_time - _CLOCKS_MICROSECONDS
+        # An erasure amid the export, or one that broke off, is told by some services only, and is of all.
+        known = {part.name: _erased(archive, part, since) for part in parts}
+        there = [await target.erased(since) for target in targets.values()]
+        times: dict[str, int] = {}
+        for one, time in (pair for told in (*known.values(), *there) for pair in told.items()):
+            times[one] = max(time, times.get(one, time))
+        with shown("Import", sum(len(part.tables) for part in parts)) as advance:
+            for part in parts:
+                erased = Erased(made_time=made_time, since=since, times=times, known=known[part.name])
                 # Numbers first, so that whoever goes on counting goes on behind them; they refer to nothing.
+                # So do erased decisions, before what they keep out.
                 for table in sorted(part.tables, key=lambda table: not table.greatest):
-                    await _put(archive, part, table, target, since, counts[part.name])
+                    await _put(archive, part, table, targets[part.name], erased, counts[part.name])
                     advance()
-            await _settled(settings[part.name], counts[part.name])
+                await _settled(settings[part.name], counts[part.name])
     return counts
+
+
+def _erased(archive: ArchiveReader, part: Part, since: int) -> dict[str, int]:
+    """Return the tombstones that a part holds of who was erased from then on, and when."""
+    (table,) = (table for table in part.tables if table.name == "erasures")
+    times = ([row[table.columns.index(one)] for one in _ERASURE] for row in archive.rows(part, table))
+    return {one: time for one, time in times if isinstance(time, int) and time >= since}
 
 
 async def _settled(settings: Settings, count: Count) -> None:
     """Wait until nobody acts any more on who was one customer before."""
-    if isinstance(settings, ProfileSettings) and settings.store_url and count.new:
+    if isinstance(settings, ProfileSettings) and count.new:
         await asyncio.sleep(settings.identity_lease_seconds)
 
 
 async def _put(
-    archive: ArchiveReader, part: Part, table: Table, target: Target, since: int, count: Count
+    archive: ArchiveReader, part: Part, table: Table, target: Target, erased: Erased, count: Count
 ) -> None:
     for batch in _batches(archive.rows(part, table)):
         try:
-            put = await target.put(table, batch, since)
+            put = await target.put(table, batch, erased)
         except RowDiffers as error:
             raise Failure(f"{part.name}: {error}") from None
         except sqlite3.Error as error:
             raise Failure(f"{part.name}: {table.name}: {error}") from None
         count.read += len(batch)
         count.new += put.new
-        count.erased += put.erased
+        count.of_customers += put.of_customers
+        count.of_decisions += put.of_decisions
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

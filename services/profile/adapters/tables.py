@@ -13,6 +13,7 @@ TABLES: Final = (
         columns=("kind", "value", "customer_id"),
         key=("kind", "value"),
         owners=("customer_id",),
+        hidden=frozenset({"value"}),
     ),
     Table(
         name="attributes",

@@ -1,6 +1,7 @@
 """Rows of customers leave a dataset whole or not at all, and its former ids stay with it."""
 
 import json
+import os
 
 import learned
 import pandas as pd
@@ -110,6 +111,32 @@ def test_an_erasure_that_breaks_off_is_finished_or_undone(crash_at, tmp_path, mo
     assert rows_of(after, GONE) == 0
     assert [one.erasure_id for one in after.meta.former] == ["act-1"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [META_FILE, ROWS_FILE]
+
+
+def test_datasets_behind_links_are_found_once_and_circles_end(tmp_path):
+    home, disk = tmp_path / "home", tmp_path / "disk"
+    home.mkdir()
+    learned.dataset(disk / "a", 20)
+    (home / "datasets").symlink_to(disk)
+    (home / "the same").symlink_to(disk / "a")
+    (disk / "circle").symlink_to(home)
+    (home / "broken").symlink_to(tmp_path / "nowhere")
+    assert dataset_folders(home) == dataset_folders(home, disk) == [disk / "a"]
+    assert dataset_folders(tmp_path / "nowhere") == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    (tmp_path / "locked").mkdir()
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError, match="locked"):
+        dataset_folders(tmp_path)
 
 
 def test_every_folder_with_a_dataset_or_a_part_of_one_is_found(tmp_path):
