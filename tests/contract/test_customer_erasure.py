@@ -122,6 +122,10 @@ def world(tmp_path_factory):
             world.run(world.services.__aexit__())
 
 
+class Terminal(io.StringIO):
+    """Where somebody types, or nobody does."""
+
+
 @pytest.fixture
 def tact(world, monkeypatch, capsys):
     """Run ``tact customer``; returns its code, lines and complaint."""
@@ -131,7 +135,8 @@ def tact(world, monkeypatch, capsys):
         monkeypatch.setenv("TACT_HOME", str(world.home))
         for name in ("profile", "features", "gateway"):
             monkeypatch.setenv(f"TACT_{name.upper()}_PORT", str(services.port(name)))
-        code = main(["customer", act, *map(str, arguments)])
+        certain = ["--yes"] if act == "erase" and not isinstance(sys.stdin, Terminal) else []
+        code = main(["customer", act, *map(str, arguments), *certain])
         told = capsys.readouterr()
         return code, told.out.splitlines(), told.err
 
@@ -405,13 +410,6 @@ def test_a_named_folder_that_is_none_is_refused_before_anything_is_erased(world,
     assert set((world.home / "erasures").glob("*")) == plans
 
 
-class Terminal(io.StringIO):
-    """A terminal at which somebody types."""
-
-    def isatty(self):
-        return True
-
-
 @pytest.mark.parametrize(
     ("typed", "options", "is_erased"),
     [
@@ -421,7 +419,7 @@ class Terminal(io.StringIO):
         ("", ["--yes"], True),
     ],
 )
-def test_on_a_terminal_somebody_is_asked(world, tact, monkeypatch, typed, options, is_erased):
+def test_somebody_is_asked(world, tact, monkeypatch, typed, options, is_erased):
     names = world.customer()
     plans = set((world.home / "erasures").glob("*"))
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
@@ -431,6 +429,14 @@ def test_on_a_terminal_somebody_is_asked(world, tact, monkeypatch, typed, option
     if not is_erased:
         assert "nothing was erased" in lines[-1]
         assert set((world.home / "erasures").glob("*")) == plans
+
+
+def test_where_nobody_can_be_asked_nothing_is_erased(world, tact, monkeypatch):
+    names = world.customer()
+    monkeypatch.setattr(sys, "stdin", Terminal(""))
+    code, _, error = tact("erase", names[0])
+    assert (code, "say --yes" in error) == (1, True)
+    assert world.kept(*names)
 
 
 def test_a_customer_is_exported_and_imports_again_without_loss(world, tact, tmp_path, monkeypatch):
@@ -551,7 +557,7 @@ def test_services_in_one_process_are_erased_from_as_well(tmp_path, monkeypatch, 
             monkeypatch.setenv("TACT_HOME", str(home))
             for name in ("profile", "features", "gateway"):
                 monkeypatch.setenv(f"TACT_{name.upper()}_PORT", str(ports[name]["port"]))
-            return await asyncio.to_thread(main, ["customer", "erase", "anna"])
+            return await asyncio.to_thread(main, ["customer", "erase", "anna", "--yes"])
 
     assert asyncio.run(exercise()) == 0
     assert "features: 1 events" in capsys.readouterr().out

@@ -170,9 +170,18 @@ async def _set_apart(profile: Reached, report: Report) -> None:
 
 
 def _agreed(arguments: argparse.Namespace, customer_ids: tuple[str, ...]) -> bool:
-    if arguments.yes or not sys.stdin.isatty():
+    """Ask whether to go on.
+
+    Raises:
+        Failure: nobody is there to ask.
+    """
+    if arguments.yes:
         return True
     shown = ", ".join(customer_ids[:10]) + (
         f" and {len(customer_ids) - 10} more" if len(customer_ids) > 10 else ""
     )
-    return input(f"Erase {shown} for good? [y/N] ").strip().lower() in ("y", "yes")
+    sys.stdout.write(f"Erase {shown} for good? An export of it cannot be imported here again. [y/N] ")
+    sys.stdout.flush()
+    if not (answer := sys.stdin.readline()):
+        raise Failure("nobody is there to ask whether to erase: say --yes")
+    return answer.strip().lower() in ("y", "yes")

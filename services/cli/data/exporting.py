@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.chassis.settings import load
 from services.cli.data.archive_writer import writing
-from services.cli.data.parts import PARTS
+from services.cli.data.parts import PARTS, place_of
 from services.cli.data.snapshots import rows, snapshot_of
 from services.cli.failure import Failure
 from services.cli.progress import shown
@@ -29,6 +29,7 @@ def export_stores(path: Path) -> int:
 
 async def _export(path: Path) -> None:
     settings = {part.name: load(part.settings) for part in PARTS}
+    sys.stdout.writelines(f"from {place_of(part, settings[part.name])}\n" for part in PARTS)
     absent = []
     with (
         writing(path, datetime.now(UTC), None) as archive,

@@ -15,7 +15,7 @@ from services.chassis.settings import load
 from services.chassis.stores import StoreUnavailable
 from services.chassis.tables import Row, RowDiffers, Table
 from services.cli.data.archive_reader import ArchiveReader, reading
-from services.cli.data.parts import PARTS, Part, Settings
+from services.cli.data.parts import PARTS, Part, Settings, place_of
 from services.cli.data.targets import Erased, Target, alone, target_of
 from services.cli.failure import Failure
 from services.cli.progress import shown
@@ -56,6 +56,7 @@ def import_archive(path: Path) -> int:
     with reading(path, PARTS) as archive:
         parts = [part for part in PARTS if part.name in archive.manifest.services]
         settings = {part.name: load(part.settings) for part in parts}
+        sys.stdout.writelines(f"into {place_of(part, settings[part.name])}\n" for part in parts)
         tables = [(part, table) for part in parts for table in part.tables]
         with shown("Verify", len(tables)) as advance:
             for part, table in tables:

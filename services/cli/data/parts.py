@@ -12,6 +12,7 @@ import services.features
 import services.gateway
 import services.profile
 from services.chassis.postgres import Connection
+from services.chassis.postgres_connection import store_name
 from services.chassis.tables import Table
 from services.features.adapters import postgres_events, sqlite_events
 from services.features.adapters import tables as features_tables
@@ -57,6 +58,15 @@ class Part:
     def postgres_migrations(self) -> list[str]:
         """Return the scripts that make a database's tables, in order."""
         return _scripts(self.folder / "migrations" / "postgresql")
+
+
+def place_of(part: Part, settings: Settings) -> str:
+    """Say where a service keeps what it knows, without who may use it.
+
+    Raises:
+        StoreUnavailable: its URL is none.
+    """
+    return f"{part.name}: {store_name(settings.store_url) if settings.store_url else settings.file}"
 
 
 def _scripts(folder: Path) -> list[str]:
