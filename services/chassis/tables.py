@@ -37,7 +37,8 @@ class Table:
 
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
     ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
-    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named. Such a
+    table is put back before all others, unless it ``refers`` to those before it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Table:
     binary: frozenset[str] = frozenset()
     identity: str = ""
     greatest: str = ""
+    refers: bool = False
 
     def key_of(self, row: Row) -> Key:
         """Return what tells a row from others."""

@@ -59,7 +59,7 @@ def test_a_store_of_the_release_before_tells_and_goes_on_with_the_same(written):
         assert (carl.members, carl.attributes) == (("carl",), {"age": Attribute(40, 10, "")})
         assert [act.linking.link_id for act in await store.links("carl")] == ["l-1", "l-2", "l-3"]
         assert await owner_of(store, "2") == "anna"
-        assert len(await exported(store, "anna", "ben", "carl")) == 3 + 2 + 4 + 3 + 1 + 3
+        assert len(await exported(store, "anna", "ben", "carl")) == 3 + 2 + 4 + 3 + 3 + 2
 
         again = [consent("r-1", customer_id="anna", expire_time=900), consent("r-new", customer_id="carl")]
         assert await store.record(again) == [Recorded.DUPLICATE, Recorded.NEW]

@@ -73,7 +73,7 @@ async def _import(
         for part in parts:
             async with target_of(part, settings[part.name]) as target:
                 # Numbers first, so that whoever goes on counting goes on behind them; they refer to nothing.
-                for table in sorted(part.tables, key=lambda table: not table.greatest):
+                for table in sorted(part.tables, key=lambda table: table.refers or not table.greatest):
                     await _put(archive, part, table, target, since, counts[part.name])
                     advance()
             await _settled(settings[part.name], counts[part.name])

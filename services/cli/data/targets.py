@@ -109,6 +109,8 @@ class _PostgresTarget:
         """Put rows in."""
 
         async def write(connection: Connection) -> Put:
+            if self._part.alone:
+                await self._part.alone(connection)
             await connection.execute(_LOCK_ERASURES)
             asked = (sorted(_hashes(table, rows)), since)
             found = await connection.execute(_ERASED_IN_POSTGRES, asked)

@@ -66,6 +66,11 @@ class LinkRecord:
     customer_id: str
     member_id: str
 
+    @property
+    def linked_to(self) -> str | None:
+        """Return whom the member points to from then on, None where it leaves."""
+        return None if self.linking.is_unlink else self.customer_id
+
 
 def is_same(said: Linking, known: Linking) -> bool:
     """Tell a repeat of an act: all but the time is the same."""
