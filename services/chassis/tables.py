@@ -37,8 +37,8 @@ class Table:
 
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
     ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
-    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named. Such a
-    table is put back before all others, unless it ``refers`` to those before it.
+    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    Such a table is put back before all others, unless it ``refers`` to those before it.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from services.chassis.tables import Key, Page, Row, Table, exported, tombstone
@@ -123,10 +123,10 @@ class InMemoryProfiles:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids."""
         self._fail()
-        named = set(customer_ids)
+        named, erase_time = set(customer_ids), now()
         if any((member in named) != (root in named) for member, root in self.pointers.items()):
             return None
         gone = {table.name: list(self._owned(table, customer_ids)) for table in TABLES}

@@ -131,9 +131,10 @@ def test_on_postgresql_rows_are_numbered_again_when_nobody_else_is_taking_number
             adding = asyncio.create_task(store.postgres.write(add))
             await entered.wait()
             restoring = asyncio.create_task(store.restore(NOTES, ROWS[100:]))
-            assert not (await asyncio.wait([restoring], timeout=0.3))[0]
+            done, _ = await asyncio.wait([restoring], timeout=0.3)
             may_end.set()
             await adding
+            assert not done
             assert await restoring == len(ROWS[100:])
             assert await store.add() > ROWS[-1][0]
 

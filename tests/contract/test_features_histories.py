@@ -289,7 +289,7 @@ class Reader(RuleBasedStateMachine):
 
     @rule(customer_id=st.sampled_from(CUSTOMERS))
     def erase(self, customer_id):
-        erased = self.loop.run_until_complete(self.store.erase([customer_id], NOW))
+        erased = self.loop.run_until_complete(self.store.erase([customer_id], lambda: NOW))
         self.loop.run_until_complete(self.state.forget([customer_id], erased.sequence))
         self.kept = {key: each for key, each in self.kept.items() if each.customer_id != customer_id}
 

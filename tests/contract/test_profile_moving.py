@@ -82,7 +82,7 @@ async def live(store, draw, serials):
         case _:
             if draw.random() < 0.15:
                 profile = await read(store, one)
-                await store.erase([one] if profile is None else profile.members, at)
+                await store.erase([one] if profile is None else profile.members, lambda: at)
 
 
 @pytest.mark.parametrize("seed", range(4))

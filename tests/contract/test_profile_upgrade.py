@@ -66,7 +66,7 @@ def test_a_store_of_the_release_before_tells_and_goes_on_with_the_same(written):
         assert (await store.link(link("l-1", "anna", "ben"))).answer is LinkAnswer.DUPLICATE
         assert (await store.link(link("l-new", "anna", "carl"))).family.version == 6
         assert await store.upsert([update("anna", at=30, cards=["1"], plan='"new"')]) == [None]
-        assert (await store.erase(["anna", "ben", "carl"], 500))["links"] == 4
+        assert (await store.erase(["anna", "ben", "carl"], lambda: 500))["links"] == 4
         assert await store.read(["anna", "ben", "carl"], None) == [None] * 3
 
     run(sqlite, written, main)

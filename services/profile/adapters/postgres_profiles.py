@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -134,13 +134,14 @@ class PostgresProfiles:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids, in one transaction, alone."""
         hashes = list(map(tombstone, dict.fromkeys(customer_ids)))
 
         async def write(connection: Connection) -> Mapping[str, int] | None:
             # An import that has begun is over before, and one that begins later finds the erasure.
             await connection.execute(statements.LOCK_ERASURES)
+            erase_time = now()
             if await _rows(connection, statements.APART, {"ids": list(customer_ids)}):
                 return None
             erased = await postgres_tables.erase(connection, TABLES, customer_ids)
