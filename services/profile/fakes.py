@@ -23,6 +23,7 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     preferred,
+    still_strict,
     stricter,
 )
 from services.profile.domain.updates import Taken, Update
@@ -93,8 +94,11 @@ class InMemoryProfiles:
             self._newest_act += 1
             self.memberships[act.member_id] = act.linked_to, self._newest_act
             self.acts[self._newest_act] = act
+        now = self._family(act.customer_id)
         left = self._family(act.member_id) if act.linking.is_unlink else None
-        return Linked(answer=answer, family=self._family(act.customer_id), left=left)
+        if answer is LinkAnswer.NEW and theirs and left:
+            self._append(still_strict(linking, self._said(theirs.members), (now, left)))
+        return Linked(answer=answer, family=now, left=left)
 
     async def links(self, customer_id: str) -> list[LinkRecord]:
         """Return every act that a customer had a part in."""

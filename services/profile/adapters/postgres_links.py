@@ -19,6 +19,7 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     settle,
+    still_strict,
     stricter,
 )
 
@@ -63,14 +64,19 @@ async def put(
     answer, act = settle(linking, known, ours, theirs)
     if act is None:
         return Linked(answer=answer)
+    together: Sequence[Consent] = ()
     if answer is LinkAnswer.NEW:
-        if not linking.is_unlink:
+        if linking.is_unlink:
+            together = await consents_of(connection, act.customer_id)
+        else:
             roots = (act.customer_id, act.member_id)
             said, other = [await consents_of(connection, root) for root in roots]
             await record(stricter(linking, said, other, roots))
         await connection.execute(statements.INSERT_LINK, link_row(act))
         await connection.execute(statements.POINT, (act.member_id, act.linked_to))
     family, left = await _families(connection, act.customer_id, act.member_id)
+    if together and family and left:
+        await record(still_strict(linking, together, (family, left)))
     return Linked(answer=answer, family=family, left=left if act.linking.is_unlink else None)
 
 

@@ -17,6 +17,7 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     settle,
+    still_strict,
     stricter,
 )
 
@@ -109,8 +110,11 @@ def put(
         (sequence,) = connection.execute(_COUNT).fetchone()
         connection.execute(_INSERT, (sequence, *link_row(act)))
         connection.execute(_POINT, (act.member_id, act.linked_to, sequence))
+    now = family(connection, act.customer_id)
     left = family(connection, act.member_id) if act.linking.is_unlink else None
-    return Linked(answer=answer, family=family(connection, act.customer_id), left=left)
+    if answer is LinkAnswer.NEW and theirs and now and left:
+        record(still_strict(linking, consents_of(theirs.members), (now, left)))
+    return Linked(answer=answer, family=now, left=left)
 
 
 def untangle(connection: sqlite3.Connection, customer_ids: Collection[str]) -> None:
