@@ -9,8 +9,9 @@ INSTALL = $(UV) pip install --quiet --python $(BIN)/python \
 	--constraint requirements.lock --build-constraint requirements.lock
 SOURCES := pyproject.toml protos/pyproject.toml requirements.lock
 PROTOS := $(shell find protos/tact -name '*.proto' 2>/dev/null | sort)
-# What promises the same of every kind of store.
-INTEGRATION := tests/contract tests/integration
+# The suites that open real PostgreSQL, Redis or NATS, told by what they import.
+SERVERS := archives|crowds|databases|decision_logs|event_stores|own_servers|pasts|profile_stores|redises|streams
+INTEGRATION = $(shell grep -lE '^(from|import) ($(SERVERS))\b' tests/contract/*.py tests/integration/*.py)
 
 help: ## list every target
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18

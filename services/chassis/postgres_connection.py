@@ -41,6 +41,7 @@ _SESSION_SECONDS: Final = 3.0
 _LATE: Final = "no answer in time: it is out of reach or slow, or another transaction holds a lock"
 # What such errors say may quote values: data, constraints.
 _QUOTING: Final = ("22", "23")
+_REFUSING: Final = "28"
 
 
 def store_name(url: str) -> str:
@@ -49,7 +50,9 @@ def store_name(url: str) -> str:
     Raises:
         StoreUnavailable: ``url`` is no connection URL.
     """
-    return f"PostgreSQL {_parameters(url).get('dbname') or ''}".rstrip()
+    name = _parameters(url).get("dbname") or ""
+    # A password with a character that should have been written otherwise may have been taken for a name.
+    return f"PostgreSQL {'' if set(name) & set('@:/') else name}".rstrip()
 
 
 async def connect(url: str, schema: str) -> Connection:
@@ -135,6 +138,10 @@ def unavailable(name: str, error: psycopg.Error, *, late: bool = False) -> Store
         return StoreUnavailable(f"{name}: {_LATE}")
     if (error.sqlstate or "")[:2] in _QUOTING:
         return StoreUnavailable(f"{name}: {type(error).__name__}")
+    if (error.sqlstate or "")[:2] == _REFUSING:
+        return StoreUnavailable(f"{name}: it does not let this user in")
+    if error.sqlstate is None and "resolve host" in str(error):
+        return StoreUnavailable(f"{name}: its host cannot be found")
     # The library's own words begin with the address, once for each that was tried.
     said = error.diag.message_primary or str(error).partition("\n")[0].rpartition("failed: ")[2]
     return StoreUnavailable(f"{name}: {said}")

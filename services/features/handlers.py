@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -32,7 +32,7 @@ from services.features.ports import Described, EventStore, StateStore
 # Checking so many events takes a few milliseconds; then other calls have their turn.
 _EVENTS_IN_A_ROW: Final = 100
 _MOST_SUGGESTIONS: Final = 10
-_CUSTOMERS_AT_ONCE: Final = 100
+_IDS_AT_ONCE: Final = 100
 MOST_MEMBERS: Final = 1_000
 MOST_EVENTS_HELD: Final = 10_000
 
@@ -146,15 +146,17 @@ class FeatureHandlers:
             SequenceNotReached: the store is behind ``min_sequence``.
         """
         edition = self._edition(playbook_version, min_sequence)
+        # Before anything is waited for, as this version may be let go of meanwhile.
+        reach = self._reach()
         if min_sequence and (newest := await self._store.newest()) < min_sequence:
             raise SequenceNotReached(min_sequence, newest)
-        now, reach = self._now(), self._reach()
+        now = self._now()
         answers: list[Vectors | Invalid] = []
-        for start in range(0, len(keys), _CUSTOMERS_AT_ONCE):
-            checked = [_asked(edition, key, now) for key in keys[start : start + _CUSTOMERS_AT_ONCE]]
+        for portion in _portions(keys):
+            checked = [_asked(edition, key, now) for key in portion]
             valid = [asked for asked in checked if isinstance(asked, Asked)]
             snapshots = iter(await self._histories.read(valid, reach))
-            for key, asked in zip(keys[start:], checked, strict=False):
+            for key, asked in zip(portion, checked, strict=True):
                 if answers:
                     await asyncio.sleep(0)
                 if isinstance(asked, Invalid):
@@ -229,6 +231,20 @@ class FeatureHandlers:
                 counts["invalid" if isinstance(answer, Invalid) else "reused"] += 1
         for result, count in counts.items():
             self._metrics.events.labels(result).inc(count)
+
+
+def _portions(keys: Sequence[Key]) -> Iterator[list[Key]]:
+    """Yield keys in order, a few customer ids at once."""
+    portion: list[Key] = []
+    ids = 0
+    for key in keys:
+        portion.append(key)
+        ids += 1 + len(key.member_ids)
+        if ids >= _IDS_AT_ONCE:
+            yield portion
+            portion, ids = [], 0
+    if portion:
+        yield portion
 
 
 def _asked(edition: Edition, key: Key, now: int) -> Asked | Invalid:

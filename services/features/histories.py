@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from services.engine.features.history import History
-from services.features.domain.states import Floors, Reach, State, Version, floors
+from services.features.domain.states import Reach, State, Version, floors, nothing
 from services.features.metrics import FeatureMetrics
 from services.features.ports import EventStore, StateStore, Want
 
@@ -58,28 +58,41 @@ class Histories:
                 earliest[member] = min(as_of, earliest.get(member, as_of))
         ids = list(earliest)
         found, newest = await self._store.versions(ids)
-        known = {member: version for member, version in zip(ids, found, strict=True) if version.sequence}
-        states = await self._states(known, earliest, reach) if known else {}
+        while True:
+            versions = dict(zip(ids, found, strict=True))
+            states, loaded = await self._states(versions, earliest, reach)
+            if not loaded:
+                break
+            # An erasure or an import meanwhile may have taken or added events of any sequence.
+            again, _ = await self._store.versions(loaded)
+            if all(now.change == versions[each].change for each, now in zip(loaded, again, strict=True)):
+                break
+            found, newest = await self._store.versions(ids)
+        self._metrics.sequence.set(newest)
         return [Snapshot(_joined(states, members), newest) for members, _ in asked]
 
     async def _states(
-        self, known: Mapping[str, Version], earliest: Mapping[str, int], reach: Reach
-    ) -> dict[str, State]:
-        held = dict(zip(known, await self._state.get(list(known)), strict=True))
+        self, versions: Mapping[str, Version], earliest: Mapping[str, int], reach: Reach
+    ) -> tuple[dict[str, State], list[str]]:
+        """Return the state of each customer id that has events, and those ids that were loaded of."""
+        known = {member: version for member, version in versions.items() if version.sequence}
+        # Whoever was erased is let go of here too, and not only by the process that erased.
+        changed = {
+            member: nothing(version)
+            for member, version in versions.items()
+            if version.change and not version.sequence
+        }
+        held = dict(zip(known, await self._state.get(list(known)), strict=True)) if known else {}
         states: dict[str, State] = {}
-        changed: dict[str, State] = {}
         wants: dict[str, Want] = {}
         for member, version in known.items():
-            state, needed = held[member], floors(reach, earliest[member])
-            if state is None or not _is_of(state, version) or not state.suits(needed):
+            state, as_of = held[member], earliest[member]
+            if state is None or not _is_of(state, version) or not state.suits(floors(reach, as_of)):
                 held[member] = None
-                above = floors(reach, earliest[member] - _SLACK)
-                wants[member] = Want(member, above, 0, version.sequence)
+                wants[member] = Want(member, floors(reach, as_of - _SLACK), 0, version.sequence)
             elif state.version != version:
                 wants[member] = Want(member, state.floors, state.version.sequence, version.sequence)
             else:
-                if _is_wasteful(state.floors, needed):
-                    state = changed[member] = state.trimmed(floors(reach, earliest[member] - _SLACK))
                 states[member] = state
         self._metrics.histories.labels("state").inc(len(states))
         loaded = await self._store.load(list(wants.values())) if wants else []
@@ -87,24 +100,24 @@ class Histories:
             member, version = want.customer_id, known[want.customer_id]
             base = held[member]
             self._metrics.histories.labels("store" if base is None else "grown").inc()
-            state = State(version, want.floors, events) if base is None else base.grown(version, events)
-            states[member] = state
-            if len(state.events) <= self._most_events:
-                changed[member] = state
-            else:
+            since = earliest[member] - _SLACK
+            fresh = State(version, since, want.floors, events)
+            states[member] = changed[member] = fresh if base is None else base.grown(version, events)
+        for member, state in states.items():
+            since = earliest[member] - _SLACK
+            if since - state.since > _MOST_WASTE:
+                states[member] = changed[member] = state.trimmed(since, reach)
+            if member in changed and len(states[member].events) > self._most_events:
                 self._metrics.overflows.inc()
+                changed[member] = nothing(known[member])
         if changed:
             await self._state.put(changed)
-        return states
+        return states, list(wants)
 
 
 def _is_of(state: State, version: Version) -> bool:
     """Tell whether a state is one of the versions that led to another."""
     return state.version.change == version.change and state.version.sequence <= version.sequence
-
-
-def _is_wasteful(held: Floors, needed: Floors) -> bool:
-    return any(needed[kind] - floor > _SLACK + _MOST_WASTE for kind, floor in held.items() if kind in needed)
 
 
 def _joined(states: Mapping[str, State], members: Sequence[str]) -> History:

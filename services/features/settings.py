@@ -28,7 +28,7 @@ class FeatureSettings(StoreSettings):
     write_queue: int = Field(1_000, ge=1)
     state: SecretStr = SecretStr("")
     state_prefix: str = Field("tact:", max_length=64)
-    state_seconds: int = Field(604_800, ge=1)
+    state_seconds: int = Field(604_800, ge=1, le=31_536_000)
     state_events: int = Field(10_000, ge=0)
     held_events: int = Field(250_000, ge=0)
     nats_url: SecretStr = SecretStr("")
@@ -44,9 +44,15 @@ class FeatureSettings(StoreSettings):
     @classmethod
     def _check_state(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
-        if url and not url.startswith(("redis://", "rediss://", "unix://")):
+        try:
+            parts = urlsplit(url)
+            is_right = parts.scheme in ("redis", "rediss", "unix") and parts.port != 0 and not parts.query
+        except ValueError:
+            is_right = False
+        if url and not is_right:
             raise ValueError(
-                "must be empty, for the memory of the process, or begin with redis:// or rediss://"
+                "must be empty, for the memory of the process, or redis://HOST:PORT/DATABASE, rediss:// "
+                "likewise or unix://PATH, without options"
             )
         return value
 

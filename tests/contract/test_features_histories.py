@@ -124,11 +124,81 @@ def test_what_no_window_needs_is_not_held(opened, held, tmp_path):
 def test_who_has_too_many_events_is_read_whole_and_not_held(opened, held, tmp_path):
     async def main(store, state, histories):
         await store.append([event(f"e{number}") for number in range(11)])
-        (snapshot,) = await histories.read([Asked(("c1",), NOW)], REACH)
-        assert len(seen(snapshot)["visit"]) == 11
-        return await state.get(["c1"])
+        for number in range(11, 14):
+            (snapshot,) = await histories.read([Asked(("c1",), NOW)], REACH)
+            assert len(seen(snapshot)["visit"]) == number
+            assert not any(each.events for each in await state.get(["c1"]) if each)
+            await store.append([event(f"e{number}")])
+        assert [want.after for want in store.wants] == [0, 0, 0]
 
-    assert using(opened, held, tmp_path, main, most_events=10) == [None]
+    using(opened, held, tmp_path, main, most_events=10)
+
+
+@every_holding_pair
+def test_a_customer_with_events_all_the_time_is_held_within_its_windows_for_ever(opened, held, tmp_path):
+    async def main(store, state, histories):
+        for hour in range(0, 24 * 40, 4):
+            await store.append([event(f"e{hour}", at=NOW + hour * HOUR)])
+            (snapshot,) = await histories.read([Asked(("c1",), NOW + (hour + 1) * HOUR)], {"visit": DAY})
+            assert len(seen(snapshot, NOW + (hour + 1) * HOUR, {"visit": DAY})["visit"]) == min(
+                hour // 4 + 1, 6
+            )
+            (found,) = await state.get(["c1"])
+            assert 0 < len(found.events) <= 20
+        assert [want.after for want in store.wants[1:]] == list(range(1, 24 * 10))
+
+    using(opened, held, tmp_path, main, most_events=20)
+
+
+@every_holding_pair
+def test_a_state_that_is_trimmed_claims_nothing_that_it_does_not_hold(opened, held, tmp_path):
+    half, wider = HOUR // 2, {"visit": 50 * HOUR + HOUR // 2}
+
+    async def main(store, state, histories):
+        # Below the floor of the first state, and within reach of the last read.
+        await store.append([event("v", at=NOW - 25 * HOUR - half // 2)])
+        await histories.read([Asked(("c1",), NOW)], {"visit": DAY})
+        await histories.read([Asked(("c1",), NOW + 26 * HOUR)], wider)
+        early = NOW + 25 * HOUR
+        (snapshot,) = await histories.read([Asked(("c1",), early)], wider)
+        return seen(snapshot, early, wider)["visit"]
+
+    assert using(opened, held, tmp_path, main) == ["v"]
+
+
+class Interrupted(Counted):
+    """A store of which a customer is erased just before its events are loaded, once."""
+
+    async def load(self, wants):
+        if not self.wants:
+            self.wants += wants
+            await self._store.erase(["c1"], NOW)
+        return await super().load(wants)
+
+
+@every_holding_pair
+def test_a_read_amid_an_erasure_is_of_one_moment(opened, held, tmp_path):
+    async def main(store, state, histories):
+        await store.append([event("a"), event("b", customer_id="c2")])
+        amid = Histories(Interrupted(store._store), state, 1_000, metrics())
+        first, second = await amid.read([Asked(("c1",), NOW), Asked(("c2",), NOW)], REACH)
+        assert (seen(first)["visit"], seen(second)["visit"]) == ([], ["b"])
+        assert first.sequence == second.sequence == 3
+        assert not any(each.events for each in await state.get(["c1"]) if each)
+
+    using(opened, held, tmp_path, main)
+
+
+def test_who_was_erased_by_another_process_is_let_go_of_at_the_next_read(tmp_path):
+    async def main(store, state, histories):
+        await store.append([event("a")])
+        await histories.read([Asked(("c1",), NOW)], REACH)
+        await store.erase(["c1"], NOW)
+        await histories.read([Asked(("c1",), NOW)], REACH)
+        (found,) = await state.get(["c1"])
+        return list(found.events)
+
+    assert using(sqlite, process, tmp_path, main) == []
 
 
 @every_holding_pair
@@ -169,7 +239,7 @@ def test_state_of_a_version_that_the_store_does_not_hold_is_not_used(opened, hel
         await store.append([event("a")])
         ghost = StoredEvent(event_id="ghost", type="visit", event_time=NOW - HOUR, attributes={})
         for version in (Version(0, 9), Version(7, 1)):
-            await state.put({"c1": State(version, {"visit": ALWAYS, "call": ALWAYS}, [ghost])})
+            await state.put({"c1": State(version, 0, {"visit": ALWAYS, "call": ALWAYS}, [ghost])})
             (snapshot,) = await histories.read([Asked(("c1",), NOW)], REACH)
             assert seen(snapshot)["visit"] == ["a"]
 

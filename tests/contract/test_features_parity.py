@@ -26,7 +26,7 @@ from tests.unit.engine.features import slow_features as slow
 STREAMS = int(os.environ.get("TACT_PARITY_STREAMS", "400"))
 TOGETHER = 200
 ROUNDS = 2
-FEW = 100
+FEW = 200
 NOW = slow.NOW
 EDGES = [
     d
@@ -41,7 +41,7 @@ READ = slow.BATTERY["expression"]
 
 
 class Declared:
-    """Features of each kind that is served, three with each of the windows, and what expressions read."""
+    """Features of each kind that is served, two with each of the windows, and what expressions read."""
 
     def __init__(self, windows, expressions):
         self.by_kind = {
@@ -78,7 +78,7 @@ class Declared:
 
 
 def declared_with(kind, window):
-    """Return two features, and one whose value can be too old."""
+    """Return a feature, another for each window, and one whose value can be too old."""
     found = {
         name: "max_age" in definition
         for name, definition in slow.BATTERY[kind].items()
@@ -87,7 +87,9 @@ def declared_with(kind, window):
     plain, aging = (
         [name for name, can_age in found.items() if can_age is wanted] for wanted in (False, True)
     )
-    return plain[:2] + aging[len(aging) // 2 :][:1]
+    # Not each kind goes without a window.
+    turn = list(slow.WINDOWS).index(window) % max(1, len(plain))
+    return [*plain[turn : turn + 1], *aging[len(aging) // 2 :][:1]]
 
 
 ALL = Declared(slow.WINDOWS, READ)
@@ -123,7 +125,7 @@ class Streams:
         return as_of, Key(
             customer_id=customer_id,
             as_of_time=moment(as_of),
-            action_ids=tuple(slow.ACTIONS),
+            action_ids=tuple(draw.sample(list(slow.ACTIONS), 2)),
             member_ids=members,
         )
 
@@ -205,13 +207,14 @@ def compared(declared, features, stored, served):
             for sequence, event in stored.get(member, {}).values()
             if sequence <= vectors.as_of_sequence
         ]
-        row = draw.randrange(len(slow.ACTIONS))
+        row, action_id = draw.choice(list(enumerate(key.action_ids)))
         numbers = dict(zip(features.candidate_names, vectors.candidates[row].tolist(), strict=True))
         numbers |= zip(features.customer_names, vectors.customer.tolist(), strict=True)
-        names = [draw.choice(of_kind) for of_kind in declared.by_kind.values()]
-        if draw.random() < 0.3:
+        chosen = draw.sample(list(declared.by_kind.values()), len(declared.by_kind) // 2)
+        names = [draw.choice(of_kind) for of_kind in chosen]
+        if draw.random() < 0.15:
             names += declared.expressions
-        for name, expected in declared.recomputed(names, events, as_of, list(slow.ACTIONS)[row]).items():
+        for name, expected in declared.recomputed(names, events, as_of, action_id).items():
             is_same = slow.same(numbers[name], expected)
             yield declared.features[name]["kind"], name, numbers[name], expected, is_same
 

@@ -16,6 +16,7 @@ from tact.log.v1 import decision_record_pb2 as log_pb
 from tact.profile.v1 import profile_service_pb2 as profile_pb
 from worlds import CUSTOMERS, NOON
 
+from services.chassis.tables import tombstone
 from services.cli.__main__ import main
 from services.gateway.adapters.sealing import sealed
 
@@ -162,6 +163,17 @@ def test_what_cannot_be_compared_is_told_and_counted(home, stores, capsys):
     assert "not compared, 1: playbook version 000" in out
     assert "not compared, 1: no features were read" in out
     assert f"{DECISIONS - 3} of {DECISIONS - 3} decisions equal" in out
+
+
+def test_a_decision_of_whom_events_were_erased_since_is_not_compared(home, stores, capsys):
+    record = next(each for each in decided(stores) if len(each.profile.member_ids) == 2)
+    gone = record.profile.member_ids[1]
+    change(stores / "features.sqlite", "DELETE FROM events WHERE customer_id = ?", gone)
+    assert parity(capsys, home, stores)[0] == 1
+    change(stores / "features.sqlite", "INSERT INTO changes VALUES (?, 999999)", tombstone(gone))
+    code, out, _ = parity(capsys, home, stores)
+    assert code == 0
+    assert "the events of a member were erased since" in out
 
 
 def test_where_nothing_can_be_compared_nothing_is_proved(home, stores, capsys):

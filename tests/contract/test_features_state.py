@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import itertools
 import signal
+import subprocess
 import zlib
+from pathlib import Path
 
 import pytest
 import redis as client
@@ -11,6 +14,8 @@ from event_stores import TTL_SECONDS, every_state, metrics, process
 from own_servers import own_redis
 from redises import SERVER, prefix
 
+from services.chassis.deadline import answering
+from services.chassis.tables import tombstone
 from services.engine.features.history import StoredEvent
 from services.features.adapters.process_state import ProcessState
 from services.features.adapters.redis_state import RedisState
@@ -26,11 +31,11 @@ def event(number, **attributes):
 
 def state(count=1, *, change=0, sequence=1, floors=FLOORS):
     events = [event(number, text='ä\0"', half=0.5, whole=2**53, flag=True) for number in range(count)]
-    return State(Version(change, sequence), floors, events)
+    return State(Version(change, sequence), 5, floors, events)
 
 
 def content(found):
-    return None if found is None else (found.version, found.floors, list(found.events))
+    return None if found is None else (found.version, found.since, found.floors, list(found.events))
 
 
 def using(held, main, **options):
@@ -132,16 +137,16 @@ def test_in_process_what_several_share_counts_once():
 def test_in_process_the_least_recently_used_goes_first():
     async def main():
         counted = metrics()
-        store = ProcessState(10, counted)
+        store = ProcessState(13, counted)
         for name in "abc":
             await store.put({name: state(3)})
         await store.get(["a"])
         await store.put({"d": state(3)})
         assert [name for name in "abcd" if (await store.get([name]))[0]] == ["a", "c", "d"]
-        assert (counted.held_customers._value.get(), counted.held_events._value.get()) == (3, 9)
-        await store.put({"whale": state(11)})
+        assert (counted.held_customers._value.get(), counted.held_events._value.get()) == (3, 12)
+        await store.put({"whale": state(13)})
         assert (await store.get(["whale"]))[0] is None
-        assert counted.held_events._value.get() == 9
+        assert counted.held_events._value.get() == 12
 
     asyncio.run(main())
 
@@ -152,8 +157,10 @@ def test_in_redis_keys_end_and_hold_less_than_their_events_do():
             await store.put({"c1": state(500)})
             await store.forget(["c2"], 4)
         with contextlib.closing(client.Redis.from_url(SERVER)) as redis:
-            assert {0 < redis.ttl(f"{own}{each}") <= TTL_SECONDS for each in ("c1", "c2")} == {True}
-            assert redis.strlen(f"{own}c1") < 500 * 40
+            assert {0 < redis.ttl(f"{own}{tombstone(each)}") <= TTL_SECONDS for each in ("c1", "c2")} == {
+                True
+            }
+            assert redis.strlen(f"{own}{tombstone('c1')}") < 500 * 40
 
     with prefix() as own:
         asyncio.run(main(own))
@@ -169,7 +176,7 @@ def test_what_redis_cannot_give_back_is_not_held(value):
     async def main(own):
         async with RedisState.open(SERVER, own, TTL_SECONDS, metrics()) as store:
             with contextlib.closing(client.Redis.from_url(SERVER)) as redis:
-                redis.set(f"{own}c1", value)
+                redis.set(f"{own}{tombstone('c1')}", value)
                 found = await store.get(["c1"])
                 await store.put({"c1": state(sequence=2**62)})
                 return found, await store.get(["c1"])
@@ -202,6 +209,98 @@ def test_a_redis_that_fails_holds_nothing_and_is_not_waited_for(fault):
                 server.send(signal.SIGCONT)
                 await asyncio.sleep(1.1)
                 assert (await store.get(["c1"]))[0] is not None
+
+    with own_redis() as server:
+        server.start()
+        asyncio.run(main(server))
+
+
+def test_in_process_what_has_no_events_takes_room_too():
+    async def main(most_events):
+        store = ProcessState(most_events, metrics())
+        await store.put({f"c{number}": state(0) for number in range(50)})
+        await store.forget([f"gone{number}" for number in range(50)], 9)
+        return (await store.describe()).customers
+
+    assert [asyncio.run(main(most_events)) for most_events in (0, 7, 1_000)] == [0, 7, 100]
+
+
+def test_in_process_the_later_of_two_erasures_counts():
+    async def main():
+        store = ProcessState(10, metrics())
+        for change in (20, 10):
+            await store.forget(["c1"], change)
+        await store.put({"c1": state(3, change=10, sequence=15)})
+        return (await store.get(["c1"]))[0].version
+
+    assert asyncio.run(main()) == Version(20, 0)
+
+
+def test_a_crowd_is_not_taken_for_a_redis_that_fails():
+    async def main(own):
+        counted = metrics()
+        async with RedisState.open(SERVER, own, TTL_SECONDS, counted) as store:
+            await store.put({"c1": state()})
+            found = await asyncio.gather(*(store.get(["c1"]) for _ in range(300)))
+            return sum(each is not None for (each,) in found), counted.state_errors._value.get()
+
+    with prefix() as own:
+        assert asyncio.run(main(own)) == (300, 0)
+
+
+def test_a_redis_that_is_full_is_read_and_lets_go_all_the_same():
+    async def main(server):
+        counted = metrics()
+        async with RedisState.open(server.url, "t:", TTL_SECONDS, counted) as store:
+            await store.put({"c1": state(3)})
+            with contextlib.closing(client.Redis.from_url(server.url)) as redis:
+                redis.config_set("maxmemory", "1")
+                await store.put({"c2": state(3)})
+                assert counted.state_errors._value.get() == 1
+                assert [each is not None for each in await store.get(["c1", "c2"])] == [True, False]
+                await store.forget(["c1"], 9)
+                assert redis.keys() == []
+
+    with own_redis() as server:
+        server.start()
+        asyncio.run(main(server))
+
+
+def test_of_calls_in_a_hurry_one_waits_for_redis():
+    async def main(server):
+        counted = metrics()
+        async with RedisState.open(server.url, "t:", TTL_SECONDS, counted) as store:
+            await store.put({"c1": state()})
+            server.send(signal.SIGSTOP)
+            with answering(lambda: 0.5):
+                assert [await store.get(["c1"]) for _ in range(20)] == [[None]] * 20
+            assert counted.state_errors._value.get() == 1
+
+    with own_redis() as server:
+        server.start()
+        asyncio.run(main(server))
+
+
+LOCALES = Path("/usr/share/i18n/locales/en_US")
+
+
+def test_versions_are_compared_whatever_language_redis_speaks(tmp_path, monkeypatch):
+    if LOCALES.exists():
+        subprocess.run(["localedef", "-i", "en_US", "-f", "UTF-8", tmp_path / "en_US.UTF-8"], check=False)
+        monkeypatch.setenv("LOCPATH", str(tmp_path))
+        monkeypatch.setenv("LC_ALL", "en_US.UTF-8")
+    numbers = [0, 1, 46, 58, 65, 97, 127, 128, 200, 255, 256, 4_711, 65_536, 2**33 + 45, 2**62]
+
+    async def main(server):
+        async with RedisState.open(server.url, "t:", TTL_SECONDS, metrics()) as store:
+            for older, newer in itertools.pairwise(numbers):
+                await store.put({"c1": state(1, change=0, sequence=newer)})
+                await store.put({"c1": state(1, change=0, sequence=older)})
+                assert (await store.get(["c1"]))[0].version == Version(0, newer)
+            for older, newer in itertools.pairwise(numbers[1:]):
+                await store.forget([f"e{newer}"], newer)
+                await store.put({f"e{newer}": state(1, change=older, sequence=2**62)})
+                assert (await store.get([f"e{newer}"]))[0] is None
 
     with own_redis() as server:
         server.start()

@@ -47,6 +47,10 @@ class EventReader(Protocol):
         """Yield the events of these ids with their sequences, in the order of storing."""
         ...
 
+    def erased(self) -> Iterator[tuple[str, int]]:
+        """Yield whose events were erased, by the SHA-256 of the id, and the sequence of that, in no order."""
+        ...
+
     def last_event_time(self) -> int | None:
         """Return the newest event time in microseconds, None where no event is stored."""
         ...

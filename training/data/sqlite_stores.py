@@ -25,6 +25,7 @@ _SEQUENCED: Final = """
     SELECT sequence, customer_id, event_id, type, event_time, attributes FROM events
     WHERE customer_id IN (SELECT value FROM json_each(?)) ORDER BY sequence
 """
+_ERASED: Final = "SELECT customer_hash, sequence FROM changes WHERE customer_hash <> ''"
 _LAST: Final = "SELECT max(event_time) FROM events"
 _RECORDED: Final = """
     SELECT customer_id, name, record_time, value FROM attributes
@@ -51,6 +52,10 @@ class SqliteEvents:
         """Yield the events of these ids with their sequences."""
         for sequence, *row in _rows(self._path, "event store", _SEQUENCED, _json(customers)):
             yield Sequenced(sequence, *rows.happened(self.name, tuple(row)))
+
+    def erased(self) -> Iterator[tuple[str, int]]:
+        """Yield whose events were erased."""
+        yield from _rows(self._path, "event store", _ERASED)
 
     def last_event_time(self) -> int | None:
         """Return the newest event time."""

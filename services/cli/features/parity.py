@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.chassis.faults import Fault
+from services.chassis.tables import tombstone
 from services.cli.decision_log import Entry
 from services.cli.shelf import Shelf
 from services.engine.features.history import History
@@ -61,6 +62,7 @@ class Parity:
     def __init__(self, events: EventReader, shelf: Shelf) -> None:
         self._events = events
         self._shelf = shelf
+        self._erased: Mapping[str, int] | None = None
 
     def compare(self, entries: Sequence[Entry]) -> Iterator[Compared]:
         """Compare each decision, in order.
@@ -68,7 +70,9 @@ class Parity:
         Raises:
             Refused: the events cannot be read.
         """
-        served = [self._served(entry) for entry in entries]
+        if self._erased is None:
+            self._erased = dict(self._events.erased())
+        served = [self._served(entry, self._erased) for entry in entries]
         members = {member for each in served if not isinstance(each, str) for member in each.members}
         events: dict[str, list[Sequenced]] = defaultdict(list)
         for event in self._events.sequenced(members) if members else ():
@@ -81,7 +85,7 @@ class Parity:
                 different = [one for one in pairs if not _is_same(one.served, one.recomputed)]
                 yield Compared(decision_id=entry.decision_id, numbers=len(pairs), differences=different)
 
-    def _served(self, entry: Entry) -> _Served | str:
+    def _served(self, entry: Entry, erased: Mapping[str, int]) -> _Served | str:
         """Return what a decision was served, or why that cannot be told."""
         try:
             recollection = ProtoRecollection(record_of(entry.record))
@@ -91,7 +95,10 @@ class Parity:
             return str(error)
         if recorded.profile is None or recorded.features is None:
             return "no features were read"
-        return _Served(edition, recorded, recorded.features, recorded.profile.members)
+        members, sequence = recorded.profile.members, recorded.features.sequence
+        if any(erased.get(tombstone(member), 0) > sequence for member in members):
+            return "the events of a member were erased since"
+        return _Served(edition, recorded, recorded.features, members)
 
 
 def _recomputed(served: _Served, events: _Events) -> Features:

@@ -11,7 +11,7 @@ from itertools import islice
 from types import FunctionType, ModuleType
 from typing import Final
 
-from services.features.domain.states import State, Version
+from services.features.domain.states import State, Version, nothing
 from services.features.metrics import FeatureMetrics
 from services.features.ports import Described
 
@@ -21,7 +21,7 @@ _MOST_SAMPLED: Final = 100
 class ProcessState:
     """Implements ``StateStore``: holds states until together they have more than ``most_events``.
 
-    Those that were not used for longest go first.
+    Each counts as one event more than it has. Those that were not used for longest go first.
     """
 
     def __init__(self, most_events: int, metrics: FeatureMetrics) -> None:
@@ -45,19 +45,18 @@ class ProcessState:
             if held is not None and held.version > state.version:
                 continue
             self._drop(customer_id)
-            if len(state.events) <= self._most_events:
+            if _weight(state) <= self._most_events:
                 self._held[customer_id] = state
-                self._events += len(state.events)
-        while self._events > self._most_events:
-            self._drop(next(iter(self._held)))
-        self._show()
+                self._events += _weight(state)
+        self._make_room()
 
     async def forget(self, customer_ids: Sequence[str], change: int) -> None:
-        """Let go of customer ids."""
-        for customer_id in customer_ids:
-            self._drop(customer_id)
-            # A read that began before may still want to put what it found.
-            self._held[customer_id] = State(Version(change, 0), {}, ())
+        """Let go of customer ids, of which a read that began before may still want to put what it found."""
+        await self.put({customer_id: nothing(Version(change, 0)) for customer_id in customer_ids})
+
+    def _make_room(self) -> None:
+        while self._events > self._most_events:
+            self._drop(next(iter(self._held)))
         self._show()
 
     async def describe(self) -> Described:
@@ -80,11 +79,15 @@ class ProcessState:
 
     def _drop(self, customer_id: str) -> None:
         if (state := self._held.pop(customer_id, None)) is not None:
-            self._events -= len(state.events)
+            self._events -= _weight(state)
 
     def _show(self) -> None:
         self._metrics.held_customers.set(len(self._held))
         self._metrics.held_events.set(self._events)
+
+
+def _weight(state: State) -> int:
+    return 1 + len(state.events)
 
 
 def _size(root: object, seen: set[int]) -> int:

@@ -17,7 +17,7 @@ from services.features.adapters.event_rows import known_events, parsed
 from services.features.adapters.tables import EVERYBODY, TABLES
 from services.features.domain.events import Event
 from services.features.domain.placement import place
-from services.features.domain.states import Version, is_above
+from services.features.domain.states import Version
 from services.features.ports import Appended, Erased, StoreOverloaded, StoreUnavailable, Versions, Want
 
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations"
@@ -46,7 +46,7 @@ _VERSIONS: Final = """
 """
 _EVENTS: Final = """
     SELECT event_id, type, event_time, attributes FROM events
-    WHERE customer_id = ? AND sequence > ? AND sequence <= ?
+    WHERE customer_id = ? AND sequence > ? AND sequence <= ? AND event_time >= json_extract(?, '$.' || type)
 """
 _CHANGE: Final = """
     INSERT INTO changes VALUES (?, ?)
@@ -136,9 +136,10 @@ class SqliteEvents:
 
     def _load(self, want: Want) -> list[StoredEvent]:
         with _translating():
-            rows = self._database.read.execute(_EVENTS, (want.customer_id, want.after, want.until)).fetchall()
+            asked = (want.customer_id, want.after, want.until, json.dumps(want.floors))
+            rows = self._database.read.execute(_EVENTS, asked).fetchall()
             with sqlite.parsing(self._database.path):
-                return parsed([row for row in rows if is_above(want.floors, row[1], row[2])])
+                return parsed(rows)
 
 
 def note_import(connection: sqlite3.Connection) -> None:

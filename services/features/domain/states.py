@@ -39,12 +39,16 @@ def is_above(floors: Floors, kind: str, event_time: int) -> bool:
 
 
 class State:
-    """The events of a customer id at a version, all those above the floors and no others."""
+    """The events of a customer id at a version, all those above the floors and no others.
 
-    __slots__ = ("_history", "events", "floors", "version")
+    The floors are those of features as of ``since``. A state without any holds nothing.
+    """
 
-    def __init__(self, version: Version, floors: Floors, events: Sequence[StoredEvent]) -> None:
+    __slots__ = ("_history", "events", "floors", "since", "version")
+
+    def __init__(self, version: Version, since: int, floors: Floors, events: Sequence[StoredEvent]) -> None:
         self.version = version
+        self.since = since
         self.floors = floors
         self.events = events
         self._history: History | None = None
@@ -62,8 +66,19 @@ class State:
 
     def grown(self, version: Version, events: Iterable[StoredEvent]) -> State:
         """Return the state at a later version, which added ``events``."""
-        return State(version, self.floors, [*self.events, *events])
+        return State(version, self.since, self.floors, [*self.events, *events])
 
-    def trimmed(self, floors: Floors) -> State:
-        """Return the same, held above higher floors only."""
-        return State(self.version, floors, [e for e in self.events if is_above(floors, e.type, e.event_time)])
+    def trimmed(self, since: int, reach: Reach) -> State:
+        """Return the same, without what features as of ``since`` and later do not need."""
+        higher = {
+            kind: max(floor, self.floors[kind])
+            for kind, floor in floors(reach, since).items()
+            if kind in self.floors
+        }
+        kept = [event for event in self.events if is_above(higher, event.type, event.event_time)]
+        return State(self.version, since, higher, kept)
+
+
+def nothing(version: Version) -> State:
+    """Return a state that holds nothing, in the place of one that held too much or must be gone."""
+    return State(version, 0, {}, ())

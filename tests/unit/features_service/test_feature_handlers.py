@@ -277,3 +277,28 @@ def test_what_cannot_be_computed_is_not_taken(handlers, versions, monkeypatch):
     with pytest.raises(ArithmeticError):
         asyncio.run(handlers.take(versions[0]))
     assert handlers.current.playbook.head.name == "retail"
+
+
+def test_a_version_that_is_let_go_of_amid_a_read_is_read_whole(versions, registry):
+    """The read began while its version was the oldest of three; another is taken while the store is asked."""
+
+    class Slow(InMemoryEvents):
+        async def newest(self):
+            if self.taking is not None:
+                taking, self.taking = self.taking, None
+                await taking
+            return await super().newest()
+
+    store = Slow()
+    store.taking = None
+    handlers = FeatureHandlers(store, NoState(), versions[3], lambda: NOW, FeatureMetrics(registry))
+
+    async def main():
+        await handlers.ingest([order("a")])
+        for playbook in versions[1:3]:
+            await handlers.take(playbook)
+        store.taking = handlers.take(versions[0])
+        (vectors,), _ = await handlers.vectors([key()], versions[3].version, 1)
+        return dict(zip(FeatureSet(versions[3]).customer_names, vectors.customer, strict=True))
+
+    assert asyncio.run(main())["orders_4d"] == 1

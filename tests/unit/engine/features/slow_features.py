@@ -397,10 +397,20 @@ def slow_age(kind, name, events, as_of):
     return slow_since(definition, events, as_of)
 
 
+TOLD_BY = {
+    **dict.fromkeys(["mean", "min", "max", "first", "last", "distinct"], "attribute"),
+    "affinity": "by",
+    "open": "key",
+}
+"""Which key of a definition names what an event must carry so that the number rests on it."""
+
+
 def slow_since(definition, events, as_of):
     found = in_window(definition, events, as_of)
     for event in definition.get("closed_by", ()):
         found += in_window({"event": event, "window": definition.get("window"), "where": {}}, events, as_of)
+    needed = TOLD_BY.get(definition["kind"])
+    found = [event for event in found if needed is None or definition[needed] in event.attributes]
     newest = max((event.event_time for event in found), default=None)
     return None if newest is None else Fraction(as_of - newest, SECOND)
 
