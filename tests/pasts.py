@@ -19,7 +19,7 @@ from training.data.stores import events_in, profiles_in
 
 TABLES = {
     "features": ("events",),
-    "profile": ("customers", "identities", "attributes", "consents", "pointers", "links"),
+    "profile": ("customers", "identities", "attributes", "consents", "links", "memberships"),
 }
 MIGRATIONS = {
     name: Path(module.__file__).parent / "migrations"
@@ -59,7 +59,7 @@ class Past:
         """Point from members to customers, as in ("anna", "bert") where bert becomes a member of anna."""
         for customer_id, member_id in pairs:
             self.customers(customer_id, member_id)
-            self._write("profile", "INSERT INTO pointers VALUES (?, ?)", (member_id, customer_id))
+            self._write("profile", "INSERT INTO memberships VALUES (?, ?, 1)", (member_id, customer_id))
 
     def write(self, service, statement):
         """Do anything else to a store."""

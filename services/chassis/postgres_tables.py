@@ -43,6 +43,9 @@ async def restore(connection: Connection, table: Table, rows: Sequence[Row]) -> 
     """
     if not rows:
         return 0
+    if table.identity:
+        # Before any row is: whoever inserts meanwhile would be given numbers that are given again.
+        await connection.execute(_ALONE.format(sql.Identifier(table.name)))
     insert = sql.SQL("INSERT INTO {} ({}) VALUES ({}) {}").format(
         sql.Identifier(table.name), _names(table.columns), _marks(len(table.columns)), _instead(table)
     )
@@ -51,7 +54,7 @@ async def restore(connection: Connection, table: Table, rows: Sequence[Row]) -> 
         new = cursor.rowcount
     if new < len(rows) and not table.greatest:
         await _compare(connection, table, rows)
-    if table.identity:
+    if new and table.identity:
         await connection.execute(
             _RENUMBER.format(sql.Identifier(table.identity), sql.Identifier(table.name)),
             (table.name, table.identity) * 2,
@@ -59,6 +62,7 @@ async def restore(connection: Connection, table: Table, rows: Sequence[Row]) -> 
     return new
 
 
+_ALONE = sql.SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE")
 # Numbers go on behind those that were put back.
 _RENUMBER = sql.SQL("""
     SELECT setval(

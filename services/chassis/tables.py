@@ -42,6 +42,7 @@ class Table:
     ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
     key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
     ``hidden`` are those whose values no message repeats.
+    Such a table is put back before all others, unless it ``refers`` to those before it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Table:
     identity: str = ""
     greatest: str = ""
     hidden: frozenset[str] = frozenset()
+    refers: bool = False
 
     def key_of(self, row: Row) -> Key:
         """Return what tells a row from others."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from services.chassis.tables import Key, Page, Row, Table, exported
 from services.engine.features.history import StoredEvent
@@ -81,7 +81,7 @@ class InMemoryEvents:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Erased:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Erased:
         """Delete all events of customer ids."""
         self._fail()
         kept = {n: event for n, event in self.events.items() if event.customer_id not in customer_ids}

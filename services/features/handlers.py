@@ -185,7 +185,7 @@ class FeatureHandlers:
             InvalidRequest: an id is none, or there are too many.
         """
         _check_ids(customer_ids)
-        erased = await self._store.erase(customer_ids, self._now())
+        erased = await self._store.erase(customer_ids, self._now)
         await self._state.forget(customer_ids, erased.sequence)
         return erased.rows
 

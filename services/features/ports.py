@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -89,8 +89,11 @@ class EventStore(Protocol):
         """
         ...
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Erased:
-        """Delete all events of customer ids; their versions change."""
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Erased:
+        """Delete all events of customer ids; their versions change.
+
+        ``now`` is asked for the time once nothing holds the erasure up any more.
+        """
         ...
 
 

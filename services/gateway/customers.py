@@ -52,7 +52,7 @@ class CustomerHandler:
         """
         _check(customer_ids)
         try:
-            erased = await self.log.erase(customer_ids, self.now())
+            erased = await self.log.erase(customer_ids, self.now)
         except LogFull:
             reason = errors_pb2.ERROR_REASON_OVERLOADED
             raise Fault(FaultKind.OVERLOADED, reason, "the decision log's queue is full") from None

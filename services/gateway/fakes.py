@@ -282,13 +282,13 @@ class InMemoryLog:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], datetime]) -> dict[str, int]:
         """Delete all that belongs to customers."""
         self._push_back()
         counts = {table.name: len(self._rows(table, customer_ids)) for table in TABLES}
         gone = {key for key, entry in self.entries.items() if entry.customer_id in customer_ids}
         self.erased |= {decision_id for _, decision_id in gone}
-        self.erasures |= dict.fromkeys(map(tombstone, customer_ids), erase_time)
+        self.erasures |= dict.fromkeys(map(tombstone, customer_ids), now())
         self.entries = {key: entry for key, entry in self.entries.items() if key not in gone}
         self.standings = {key: one for key, one in self.standings.items() if (True, key[0]) not in gone}
         self.outcomes = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -223,10 +223,11 @@ class DecisionLog(Protocol):
         """
         ...
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> Mapping[str, int]:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], datetime]) -> Mapping[str, int]:
         """Delete all that belongs to customers, durably and in one step; return how much, by table.
 
-        The ids of their decisions stay, and a hash of each customer's id.
+        The ids of their decisions stay, and a hash of each customer's id. ``now`` is asked for the time once
+        nothing holds the erasure up any more.
         """
         ...
 

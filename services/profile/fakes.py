@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from services.chassis.tables import Key, Page, Row, Table, exported, tombstone
@@ -23,6 +23,7 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     preferred,
+    still_strict,
     stricter,
 )
 from services.profile.domain.updates import Taken, Update
@@ -39,12 +40,12 @@ class InMemoryProfiles:
         self.values: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
         self.identities: dict[Identity, str] = {}
         self.consents: dict[int, Consent] = {}
-        self.pointers: dict[str, str] = {}
+        self.memberships: dict[str, tuple[str | None, int]] = {}
         self.acts: dict[int, LinkRecord] = {}
         self.erasures: dict[str, int] = {}
         self.failure: Exception | None = None
         self._consent_numbers = count(1)
-        self._act_numbers = count(1)
+        self._newest_act = 0
 
     async def upsert(self, updates: Sequence[Update]) -> list[Taken | None]:
         """Apply updates in order."""
@@ -86,16 +87,18 @@ class InMemoryProfiles:
         if act is None:
             return Linked(answer=answer)
         if answer is LinkAnswer.NEW:
-            if linking.is_unlink:
-                del self.pointers[act.member_id]
-            elif ours and theirs:
+            if ours and theirs and not linking.is_unlink:
                 roots = (act.customer_id, act.member_id)
                 strict = stricter(linking, self._said(ours.members), self._said(theirs.members), roots)
                 self._append(strict)
-                self.pointers[act.member_id] = act.customer_id
-            self.acts[next(self._act_numbers)] = act
+            self._newest_act += 1
+            self.memberships[act.member_id] = act.linked_to, self._newest_act
+            self.acts[self._newest_act] = act
+        now = self._family(act.customer_id)
         left = self._family(act.member_id) if act.linking.is_unlink else None
-        return Linked(answer=answer, family=self._family(act.customer_id), left=left)
+        if answer is LinkAnswer.NEW and theirs and left:
+            self._append(still_strict(linking, self._said(theirs.members), (now, left)))
+        return Linked(answer=answer, family=now, left=left)
 
     async def links(self, customer_id: str) -> list[LinkRecord]:
         """Return every act that a customer had a part in."""
@@ -124,16 +127,16 @@ class InMemoryProfiles:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids."""
         self._fail()
-        named = set(customer_ids)
+        named, erase_time = set(customer_ids), now()
         if any((member in named) != (root in named) for member, root in self.pointers.items()):
             return None
         gone = {table.name: list(self._owned(table, customer_ids)) for table in TABLES}
         for customer_id in named:
             self.values.pop(customer_id, None)
-            self.pointers.pop(customer_id, None)
+            self.memberships.pop(customer_id, None)
             digest = tombstone(customer_id)
             self.erasures[digest] = max(erase_time, self.erasures.get(digest, erase_time))
         self.identities = {one: owner for one, owner in self.identities.items() if owner not in named}
@@ -142,6 +145,11 @@ class InMemoryProfiles:
         for number, *_ in gone["links"]:
             del self.acts[number]
         return {name: len(rows) for name, rows in gone.items()}
+
+    @property
+    def pointers(self) -> dict[str, str]:
+        """Return who is a member of whom at present."""
+        return {member: root for member, (root, _) in self.memberships.items() if root is not None}
 
     def _profile(self, key: CustomerKey, before: int | None) -> Profile | None:
         customer_id = self.identities.get(key) if isinstance(key, Identity) else key
@@ -174,12 +182,12 @@ class InMemoryProfiles:
         return self._family(customer_id) if customer_id in self.values else None
 
     def _family(self, customer_id: str) -> Family:
-        root = customer_id
-        while root in self.pointers:
-            root = self.pointers[root]
+        root, pointers = customer_id, self.pointers
+        while root in pointers:
+            root = pointers[root]
         members = {root}
-        for _ in self.pointers:
-            members |= {member for member, parent in self.pointers.items() if parent in members}
+        for _ in pointers:
+            members |= {member for member, parent in pointers.items() if parent in members}
         numbered = self.acts.items()
         versions = [number for number, act in numbered if {act.customer_id, act.member_id} & members]
         return Family(customer_id=root, members=ordered(members), version=max(versions, default=0))
@@ -211,10 +219,12 @@ class InMemoryProfiles:
                 ]
             case "consents":
                 return [(number, *consent_row(one)) for number, one in self.consents.items()]
-            case "pointers":
-                return list(self.pointers.items())
             case "links":
                 return [(number, *link_row(act)) for number, act in self.acts.items()]
+            case "memberships":
+                return [(member_id, *standing) for member_id, standing in self.memberships.items()]
+            case "counter":
+                return [(1, self._newest_act)]
             case _:
                 return list(self.erasures.items())
 

@@ -215,7 +215,7 @@ class ProfileHandlers:
             InvalidRequest: there are no ids, too many or bad ones, or one has members that are not named.
         """
         _check_ids(customer_ids)
-        erased = await self._store.erase(customer_ids, self._now())
+        erased = await self._store.erase(customer_ids, self._now)
         if erased is None:
             description = "must name all members of each, as its profile tells them"
             raise InvalidRequest(Violation("customer_ids", description))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -87,9 +87,10 @@ class ProfileStore(Protocol):
         """
         ...
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids in one step, and remember a hash of each with the time.
 
+        ``now`` is asked for it once nothing holds the erasure up any more.
         Returns how many there were by table. Where an id is one with another that is not named, nothing is
         removed, and None returned.
         """

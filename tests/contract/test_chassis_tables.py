@@ -116,6 +116,31 @@ def test_rows_come_back_as_they_were_and_what_is_there_already_is_not_new(run):
     assert run(main) == ([len(ROWS), 0], ROWS)
 
 
+def test_on_postgresql_rows_are_numbered_again_when_nobody_else_is_taking_numbers():
+    """Of two who do so at once, one could be given what the other has."""
+
+    async def main():
+        entered, may_end = asyncio.Event(), asyncio.Event()
+
+        async def add(connection):
+            await connection.execute("INSERT INTO notes (writer) VALUES ('new')")
+            entered.set()
+            await may_end.wait()
+
+        async with postgresql(None) as store:
+            adding = asyncio.create_task(store.postgres.write(add))
+            await entered.wait()
+            restoring = asyncio.create_task(store.restore(NOTES, ROWS[100:]))
+            done, _ = await asyncio.wait([restoring], timeout=0.3)
+            may_end.set()
+            await adding
+            assert not done
+            assert await restoring == len(ROWS[100:])
+            assert await store.add() > ROWS[-1][0]
+
+    asyncio.run(main())
+
+
 def test_numbers_go_on_behind_those_that_were_put_back(run):
     async def main(store):
         await store.restore(NOTES, ROWS)

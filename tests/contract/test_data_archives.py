@@ -97,11 +97,11 @@ def test_rows_of_who_was_erased_since_are_left_out(target, archive, tact, tmp_pa
 
     async def erase(stores, moment):
         async with stores.log() as log:
-            await log.erase(["anna"], moment)
+            await log.erase(["anna"], lambda: moment)
         async with stores.events() as events:
-            await events.erase(["anna"], int(moment.timestamp() * 1e6))
+            await events.erase(["anna"], lambda: int(moment.timestamp() * 1e6))
         async with stores.profiles() as profiles:
-            await profiles.erase(["anna"], int(moment.timestamp() * 1e6))
+            await profiles.erase(["anna"], lambda: int(moment.timestamp() * 1e6))
 
     with opened(target, tmp_path / "b") as there:
         asyncio.run(erase(there, datetime.now(UTC)))
@@ -122,7 +122,7 @@ def test_rows_of_who_was_erased_before_come_back(target, archive, tact, tmp_path
 
     async def erase(there, moment):
         async with there.log() as log:
-            await log.erase(["anna"], moment)
+            await log.erase(["anna"], lambda: moment)
 
     with opened(target, tmp_path / "b") as there:
         asyncio.run(erase(there, NOW - timedelta(days=1)))
@@ -279,7 +279,7 @@ def test_an_erased_decision_stays_erased_elsewhere(tact, tmp_path):
 
         async def erase():
             async with here.log() as log:
-                await log.erase(["anna"], NOW)
+                await log.erase(["anna"], lambda: NOW)
 
         async def look():
             async with there.log() as log:

@@ -53,12 +53,12 @@ def test_all_of_a_customer_goes_and_all_of_others_stays(opened, tmp_path):
         await fill(held.log, "anna", "ben", "cleo")
         before = await exported(held.log, "cleo")
         both = {name: 2 * count for name, count in EACH.items()}
-        assert await held.log.erase(["anna", "ben"], LATER) == NOTHING | both
+        assert await held.log.erase(["anna", "ben"], lambda: LATER) == NOTHING | both
         assert await exported(held.log, "anna", "ben") == []
         assert await exported(held.log, "cleo") == before
         reading = await held.log.ledger(["anna"], NOW - timedelta(days=9))
         assert (list(reading.ledger.contacts), list(reading.ledger.responses)) == ([], [])
-        assert await held.log.erase(["anna", "ben"], LATER) == NOTHING
+        assert await held.log.erase(["anna", "ben"], lambda: LATER) == NOTHING
 
     using(opened, tmp_path, exercise)
 
@@ -67,7 +67,7 @@ def test_all_of_a_customer_goes_and_all_of_others_stays(opened, tmp_path):
 def test_an_erased_decision_is_known_to_be_erased_and_is_never_made_again(opened, tmp_path):
     async def exercise(held):
         await fill(held.log, "anna")
-        await held.log.erase(["anna"], LATER)
+        await held.log.erase(["anna"], lambda: LATER)
         for live in (True, False):
             for decision_id in ("anna-1", "anna-4"):
                 with pytest.raises(DecisionErased):
@@ -91,7 +91,7 @@ def test_an_erased_decision_is_known_to_be_erased_and_is_never_made_again(opened
 def test_who_comes_again_under_the_same_id_is_a_new_customer(opened, tmp_path):
     async def exercise(held):
         await fill(held.log, "anna")
-        await held.log.erase(["anna"], LATER)
+        await held.log.erase(["anna"], lambda: LATER)
         assert await held.log.append(reserving("new", {"anna": 0})) is None
         report = outcome("anna o-1", decision_id="new")
         assert (await held.log.record_outcomes([report], LATER)).verdicts == ["accepted"]
@@ -105,7 +105,7 @@ def test_what_was_decided_by_the_ledger_of_before_is_not_written(opened, tmp_pat
     async def exercise(held):
         await fill(held.log, "anna")
         versions = (await held.log.ledger(["anna"], NOW)).versions
-        await held.log.erase(["anna"], LATER)
+        await held.log.erase(["anna"], lambda: LATER)
         with pytest.raises(LedgerMoved):
             await held.log.append(reserving("late", versions))
         assert await exported(held.log, "anna") == []
@@ -154,9 +154,9 @@ def test_a_token_of_another_export_is_refused(opened, token, tmp_path):
 def test_only_ids_of_decisions_and_hashes_of_customers_stay(opened, tmp_path):
     async def exercise(held):
         await fill(held.log, "anna")
-        await held.log.erase(["anna", "ben"], NOW)
-        await held.log.erase(["anna"], LATER)
-        await held.log.erase(["ben"], NOW - timedelta(days=1))
+        await held.log.erase(["anna", "ben"], lambda: NOW)
+        await held.log.erase(["anna"], lambda: LATER)
+        await held.log.erase(["ben"], lambda: NOW - timedelta(days=1))
         erasures = await everything(held, "erasures")
         moments = {tombstone("anna"): microseconds(LATER), tombstone("ben"): microseconds(NOW)}
         assert dict(erasures) == moments
@@ -187,7 +187,7 @@ def test_on_postgresql_who_waits_for_an_erasure_writes_nothing_that_it_erased(tm
         entered, may_end = asyncio.Event(), asyncio.Event()
 
         class Slow(PostgresLog):
-            async def erase(self, customer_ids, erase_time):
+            async def erase(self, customer_ids, now):
                 write = self._postgres.write
 
                 async def slowly(work, **options):
@@ -201,12 +201,12 @@ def test_on_postgresql_who_waits_for_an_erasure_writes_nothing_that_it_erased(tm
 
                 self._postgres.write = slowly
                 try:
-                    return await super().erase(customer_ids, erase_time)
+                    return await super().erase(customer_ids, now)
                 finally:
                     self._postgres.write = write
 
         async with beside(held.url) as database:
-            erasing = asyncio.create_task(Slow(database).erase(["anna"], LATER))
+            erasing = asyncio.create_task(Slow(database).erase(["anna"], lambda: LATER))
             await entered.wait()
             waiting = [
                 held.log.append(entry("anna-3", offers=[])),
@@ -254,14 +254,14 @@ def test_a_crowd_that_writes_while_its_customer_is_erased_leaves_a_whole_log(ope
                 with contextlib.suppress(LedgerMoved):
                     await held.log.claim(decision_id, 1, GO, versions)
             if number % 7 == 0:
-                await held.log.erase(["anna"], LATER)
+                await held.log.erase(["anna"], lambda: LATER)
 
         await asyncio.gather(*map(write, range(60)))
         erased = {decision_id for decision_id, _ in await everything(held, "erased_decisions")}
         standing = {row[0] for row in await everything(held, "decisions")}
         assert erased | standing == {f"d-{number}" for number in range(10)}
         assert not erased & standing
-        await held.log.erase(["anna"], LATER)
+        await held.log.erase(["anna"], lambda: LATER)
         assert await exported(held.log, "anna") == []
 
     using(opened, tmp_path, exercise)
@@ -278,7 +278,7 @@ def test_a_file_of_before_erasures_is_brought_up_to_date(tmp_path):
 
     async def after(held):
         assert (await held.log.find("d-1", live=True)).record == b"whole"
-        assert (await held.log.erase(["anna"], LATER))["decisions"] == 1
+        assert (await held.log.erase(["anna"], lambda: LATER))["decisions"] == 1
 
     asyncio.run(before())
     using(sqlite, tmp_path, after)
@@ -296,6 +296,6 @@ def test_a_database_of_before_erasures_is_brought_up_to_date(tmp_path):
             async with beside(url) as database:
                 log = PostgresLog(database)
                 assert (await log.find("d-1", live=True)).record == b"whole"
-                assert (await log.erase(["anna"], LATER))["decisions"] == 1
+                assert (await log.erase(["anna"], lambda: LATER))["decisions"] == 1
 
         asyncio.run(main())

@@ -172,7 +172,7 @@ class Interrupted(Counted):
     async def load(self, wants):
         if not self.wants:
             self.wants += wants
-            await self._store.erase(["c1"], NOW)
+            await self._store.erase(["c1"], lambda: NOW)
         return await super().load(wants)
 
 
@@ -193,7 +193,7 @@ def test_who_was_erased_by_another_process_is_let_go_of_at_the_next_read(tmp_pat
     async def main(store, state, histories):
         await store.append([event("a")])
         await histories.read([Asked(("c1",), NOW)], REACH)
-        await store.erase(["c1"], NOW)
+        await store.erase(["c1"], lambda: NOW)
         await histories.read([Asked(("c1",), NOW)], REACH)
         (found,) = await state.get(["c1"])
         return list(found.events)
@@ -359,7 +359,7 @@ class Reader(RuleBasedStateMachine):
 
     @rule(customer_id=st.sampled_from(CUSTOMERS))
     def erase(self, customer_id):
-        erased = self.loop.run_until_complete(self.store.erase([customer_id], NOW))
+        erased = self.loop.run_until_complete(self.store.erase([customer_id], lambda: NOW))
         self.loop.run_until_complete(self.state.forget([customer_id], erased.sequence))
         self.kept = {key: each for key, each in self.kept.items() if each.customer_id != customer_id}
 

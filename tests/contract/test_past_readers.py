@@ -188,7 +188,7 @@ def test_what_is_no_json_is_said_without_what_it_holds(opened, tmp_path):
 def test_a_store_of_something_else_is_named_and_told_of(opened, tmp_path):
     with opened(tmp_path) as past:
         past.write("features", "DROP TABLE events")
-        past.write("profile", "ALTER TABLE pointers RENAME TO signs")
+        past.write("profile", "DROP VIEW pointers")
         with pytest.raises(Refused) as raised:
             list(past.events.events())
         assert past.events.name in str(raised.value)

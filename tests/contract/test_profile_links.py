@@ -139,6 +139,46 @@ def test_the_stricter_consent_counts_for_both_and_stays(
 
 
 @every_store
+def test_what_was_withdrawn_while_they_were_one_stays_withdrawn_for_both(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b", "c")
+        await store.record([consent(f"r-{name}", customer_id=name, at=50) for name in ("a", "b")])
+        await store.link(link("l-1", "a", "b"))
+        await store.link(link("l-2", "a", "c"))
+        withdrawn = {"customer_id": "a", "at": 150, "state": State.WITHDRAWN}
+        await store.record([consent("r-1", **withdrawn), consent("r-2", **withdrawn, channel="sms")])
+        await store.link(unlink("l-3", "b"))
+        assert states(await read(store, "b")) == {("marketing", "mail"): State.WITHDRAWN}
+        newest = (await store.consents_of("b"))[-1]
+        assert (newest.statement.source, newest.record_time) == (SOURCE, 200)
+        told = await store.consents_of("a")
+        await store.link(unlink("l-4", "c"))
+        # Of whom nothing is said nothing is permitted.
+        assert (await store.consents_of("a"), await store.consents_of("c")) == (told, [])
+        await store.record([consent("r-3", customer_id="b", at=300)])
+        assert states(await read(store, "b")) == {("marketing", "mail"): State.GRANTED}
+
+    run(opened, tmp_path, main)
+
+
+@every_store
+def test_what_a_link_made_stricter_stays_so_for_every_member_that_leaves(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b", "c")
+        await store.record(
+            [consent("r-1", customer_id="b"), consent("r-2", customer_id="c", expire_time=900)]
+        )
+        await store.link(link("l-1", "a", "b"))
+        await store.link(link("l-2", "a", "c"))
+        await store.link(unlink("l-3", "b"))
+        for name in NAMES[:3]:
+            (counted,) = (await read(store, name)).consents
+            assert counted.statement.expire_time == 900
+
+    run(opened, tmp_path, main)
+
+
+@every_store
 def test_a_consent_of_any_member_binds_all_from_its_record_on(opened, tmp_path):
     async def main(store):
         await made(store, "a", "b")
@@ -253,5 +293,58 @@ def test_who_is_one_is_as_the_pointers_say(opened, tmp_path_factory):
                 version = newest
 
         run(opened, tmp_path_factory.mktemp("links"), main)
+
+    holds()
+
+
+def leniency(profile):
+    """Return how much a customer permits, by purpose and channel; what is not there permits nothing."""
+    return {
+        (said.statement.purpose, said.statement.channel): said.statement.expire_time or 1_000
+        for said in profile.consents
+        if said.statement.state is State.GRANTED
+    }
+
+
+lives = st.lists(
+    st.one_of(
+        st.tuples(st.just("link"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+        st.tuples(st.just("unlink"), st.sampled_from(NAMES), st.none()),
+        st.tuples(
+            st.sampled_from(NAMES),
+            st.sampled_from(State),
+            st.tuples(
+                st.integers(1, 400), st.sampled_from([None, 500, 600]), st.sampled_from(["mail", "sms"])
+            ),
+        ),
+    ),
+    min_size=5,
+    max_size=30,
+)
+
+
+@every_store
+def test_nobody_permits_more_by_an_unlink_than_just_before(opened, tmp_path_factory):
+    @settings(max_examples=150 if opened is fake else 15)
+    @given(lives)
+    def holds(life):
+        async def main(store):
+            await made(store, *NAMES)
+            for number, (what, one, two) in enumerate(life):
+                before = {name: leniency(await read(store, name)) for name in NAMES}
+                if what == "unlink":
+                    await store.link(unlink(f"l-{number}", one))
+                elif what == "link" and one != two:
+                    await store.link(link(f"l-{number}", one, two))
+                elif what != "link":
+                    at, expire_time, channel = two
+                    fields = {"at": at, "expire_time": expire_time, "channel": channel}
+                    await store.record([consent(f"r-{number}", customer_id=what, state=one, **fields)])
+                if what == "unlink":
+                    for name in NAMES:
+                        for key, end in leniency(await read(store, name)).items():
+                            assert end <= before[name].get(key, 0)
+
+        run(opened, tmp_path_factory.mktemp("unlinks"), main)
 
     holds()

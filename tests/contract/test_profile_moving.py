@@ -82,7 +82,7 @@ async def live(store, draw, serials):
         case _:
             if draw.random() < 0.15:
                 profile = await read(store, one)
-                await store.erase([one] if profile is None else profile.members, at)
+                await store.erase([one] if profile is None else profile.members, lambda: at)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -109,7 +109,7 @@ def test_a_store_of_the_other_kind_tells_and_goes_on_with_the_same(kinds, seed, 
         await held.store.record([consent("r-new", customer_id="new")])
         assert (await held.store.link(link("l-new", "new", "newer"))).answer is LinkAnswer.NEW
         for table in TABLES:
-            if table.identity:
+            if table.name in numbers:
                 *before, last = await page(held, table, None, 10_000)
                 assert len(before) == len(numbers[table.name])
                 assert all(last[0] > row[0] for row in before)

@@ -225,7 +225,9 @@ calls = st.lists(
         st.tuples(st.just("link"), st.tuples(st.builds(unlink, link_ids, st.sampled_from(NAMES)))),
         st.tuples(
             st.just("erase"),
-            st.tuples(st.lists(st.sampled_from(NAMES), min_size=1), st.integers(1, 3)),
+            st.tuples(
+                st.lists(st.sampled_from(NAMES), min_size=1), st.integers(1, 3).map(lambda at: lambda: at)
+            ),
         ),
     ),
     max_size=12,

@@ -4,9 +4,23 @@ import asyncio
 import contextlib
 import sqlite3
 
+import databases
 import pytest
-from profile_stores import MIGRATIONS, consent, exported, link, owner_of, read, run, sqlite, update
+from profile_stores import (
+    MIGRATIONS,
+    MIGRATIONS_OF_POSTGRESQL,
+    consent,
+    exported,
+    link,
+    owner_of,
+    postgresql_at,
+    read,
+    run,
+    sqlite,
+    update,
+)
 
+from services.chassis.postgres import Postgres
 from services.chassis.sqlite import StoreUnavailable
 from services.profile.domain.attributes import Attribute
 from services.profile.domain.consents import Recorded, State
@@ -59,17 +73,42 @@ def test_a_store_of_the_release_before_tells_and_goes_on_with_the_same(written):
         assert (carl.members, carl.attributes) == (("carl",), {"age": Attribute(40, 10, "")})
         assert [act.linking.link_id for act in await store.links("carl")] == ["l-1", "l-2", "l-3"]
         assert await owner_of(store, "2") == "anna"
-        assert len(await exported(store, "anna", "ben", "carl")) == 3 + 2 + 4 + 3 + 1 + 3
+        assert len(await exported(store, "anna", "ben", "carl")) == 3 + 2 + 4 + 3 + 3 + 2
 
         again = [consent("r-1", customer_id="anna", expire_time=900), consent("r-new", customer_id="carl")]
         assert await store.record(again) == [Recorded.DUPLICATE, Recorded.NEW]
         assert (await store.link(link("l-1", "anna", "ben"))).answer is LinkAnswer.DUPLICATE
         assert (await store.link(link("l-new", "anna", "carl"))).family.version == 6
         assert await store.upsert([update("anna", at=30, cards=["1"], plan='"new"')]) == [None]
-        assert (await store.erase(["anna", "ben", "carl"], 500))["links"] == 4
+        assert (await store.erase(["anna", "ben", "carl"], lambda: 500))["links"] == 4
         assert await store.read(["anna", "ben", "carl"], None) == [None] * 3
 
     run(sqlite, written, main)
+
+
+def test_on_postgresql_members_and_numbers_are_those_of_before():
+    url = databases.emptied(databases.shared_postgresql())
+
+    async def before():
+        async with Postgres.open(url, MIGRATIONS_OF_POSTGRESQL[:1], schema="profile") as postgres:
+
+            async def live(connection):
+                await connection.execute(ROWS)
+                await connection.execute("SELECT setval('links_sequence_seq', 9)")
+
+            await postgres.write(live)
+
+    async def main():
+        await before()
+        async with postgresql_at(url) as held:
+            assert [(await read(held.store, name)).members for name in ("anna", "ben", "carl")] == [
+                ("anna", "ben"),
+                ("anna", "ben"),
+                ("carl",),
+            ]
+            assert (await held.store.link(link("l-new", "anna", "carl"))).family.version == 10
+
+    asyncio.run(main())
 
 
 def test_a_store_of_a_release_to_come_is_refused(written):

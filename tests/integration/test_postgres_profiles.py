@@ -365,7 +365,7 @@ def test_a_crowd_of_all_sorts_neither_fails_nor_waits_in_a_circle(url):
                             profile = await read(store, one)
                             members = [one] if profile is None else profile.members
                             # Another may have joined meanwhile.
-                            await store.erase(members, number)
+                            await store.erase(members, lambda: number)
 
             await asyncio.gather(*map(act, range(crowd)))
             return [await everything(store, NAMES) for store in several]
@@ -391,11 +391,11 @@ def test_whoever_is_erased_while_others_write_is_gone_or_new(url):
             writing = [asyncio.create_task(write(store, number)) for number, store in enumerate(several)]
             erased = []
             for time in range(30):
-                erased.append(await several[0].erase(["a"], time))
+                erased.append(await several[0].erase(["a"], lambda time=time: time))
                 await asyncio.sleep(0.01)
             over.set()
             await asyncio.gather(*writing)
-            erased.append(await several[0].erase(["a"], 99))
+            erased.append(await several[0].erase(["a"], lambda: 99))
             assert sum(each["consents"] for each in erased) > 0
             assert await read(several[0], "a") is None
 
@@ -494,7 +494,7 @@ def test_profiles_share_a_database_with_tables_of_the_same_names(url):
     async def main():
         async with stores(url, 1) as (store,):
             await made(store, "a")
-            assert (await store.erase(["a"], 5))["customers"] == 1
+            assert (await store.erase(["a"], lambda: 5))["customers"] == 1
 
     run(main)
     assert asked(url, "SELECT count(*) FROM public.erasures") == [(0,)]

@@ -93,7 +93,7 @@ async def _import(
                 erased = Erased(made_time=made_time, since=since, times=times, known=known[part.name])
                 # Numbers first, so that whoever goes on counting goes on behind them; they refer to nothing.
                 # So do erased decisions, before what they keep out.
-                for table in sorted(part.tables, key=lambda table: not table.greatest):
+                for table in sorted(part.tables, key=lambda table: table.refers or not table.greatest):
                     await _put(archive, part, table, targets[part.name], erased, counts[part.name])
                     advance()
                 await _settled(settings[part.name], counts[part.name])

@@ -20,6 +20,7 @@ from services.features.settings import FeatureSettings
 from services.gateway.adapters import postgres_ledger, sqlite_ledger
 from services.gateway.adapters import tables as gateway_tables
 from services.gateway.settings import GatewaySettings
+from services.profile.adapters import postgres_links, sqlite_links
 from services.profile.adapters import tables as profile_tables
 from services.profile.settings import ProfileSettings
 
@@ -41,13 +42,17 @@ class Noting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The store of one service; ``folder`` is the service's own. ``noting`` is by table."""
+    """The store of one service; ``folder`` is the service's own. ``noting`` is by table.
+
+    ``alone`` waits, in a transaction on PostgreSQL and before anything else, until nobody else writes.
+    """
 
     name: str
     settings: type[Settings]
     tables: tuple[Table, ...]
     folder: Path
     noting: Mapping[str, Noting] = field(default_factory=dict)
+    alone: Callable[[Connection], Awaitable[object]] | None = None
 
     @property
     def sqlite_migrations(self) -> list[str]:
@@ -89,6 +94,8 @@ PROFILE: Final = Part(
     settings=ProfileSettings,
     tables=profile_tables.TABLES,
     folder=Path(services.profile.__file__).parent,
+    noting={"memberships": Noting(in_sqlite=sqlite_links.untangle, in_postgres=postgres_links.untangle)},
+    alone=postgres_links.alone,
 )
 FEATURES: Final = Part(
     name="features",

@@ -182,6 +182,8 @@ class _PostgresTarget:
         """Put rows in."""
 
         async def write(connection: Connection) -> tuple[int, _Kept]:
+            if self._part.alone:
+                await self._part.alone(connection)
             await connection.execute(_LOCK_ERASURES)
             hashes = _hashes(table, rows)
             found = await connection.execute(_ERASED_IN_POSTGRES, (sorted(hashes), erased.since))

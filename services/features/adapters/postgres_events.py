@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -155,7 +155,7 @@ class PostgresEvents:
         with _translating():
             return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Erased:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Erased:
         """Delete all events of customer ids, in one transaction."""
         hashes = [tombstone(customer_id) for customer_id in customer_ids]
 
@@ -164,6 +164,7 @@ class PostgresEvents:
             await connection.execute(_LOCK_ERASURES)
             # So is what is being appended.
             sequence = await _change(connection, hashes)
+            erase_time = now()
             erased = await postgres_tables.erase(connection, TABLES, customer_ids)
             await connection.execute(_ERASURE, (hashes, erase_time))
             return Erased(rows=erased, sequence=sequence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -122,12 +122,12 @@ class SqliteEvents:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Erased:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Erased:
         """Delete all events of customer ids."""
 
         def write(connection: sqlite3.Connection) -> Erased:
             erased = sqlite_tables.erase(connection, TABLES, customer_ids)
-            hashes = [tombstone(customer_id) for customer_id in customer_ids]
+            hashes, erase_time = [tombstone(customer_id) for customer_id in customer_ids], now()
             connection.executemany(_ERASURE, [(hashed, erase_time) for hashed in hashes])
             return Erased(rows=erased, sequence=_change(connection, hashes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -79,6 +79,7 @@ _OUTCOMES: Final = f"""
 _KEEP_MODEL: Final = """
     INSERT INTO last_model VALUES (1, %s) ON CONFLICT (one) DO UPDATE SET description = excluded.description
 """
+_LOCK_ERASURES: Final = "LOCK TABLE erasures IN ROW EXCLUSIVE MODE"
 _REMEMBER_CUSTOMERS: Final = """
     INSERT INTO erasures SELECT hash, %s FROM unnest(%s::text[]) AS hash ORDER BY hash COLLATE "C"
     ON CONFLICT (customer_hash) DO UPDATE
@@ -211,14 +212,16 @@ class PostgresLog:
 
         return await self._read(read, "the decision log")
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], datetime]) -> dict[str, int]:
         """Delete all that belongs to customers."""
-        ids, moment = list(customer_ids), microseconds(erase_time)
+        ids = list(customer_ids)
 
         async def write(connection: Connection) -> dict[str, int]:
+            # First, so that what is imported meanwhile is either seen here or knows of the erasure.
+            await connection.execute(_LOCK_ERASURES)
             await postgres_ledger.lock(connection, ids)
             await postgres_ledger.drop_unused(connection, ids)
-            # First, so that what is imported meanwhile is either seen here or knows of the erasure.
+            moment = microseconds(now())
             await connection.execute(_REMEMBER_CUSTOMERS, (moment, list(map(tombstone, ids))))
             await connection.execute(_REMEMBER_DECISIONS, {"moment": moment, "ids": ids})
             return await postgres_tables.erase(connection, TABLES, ids)

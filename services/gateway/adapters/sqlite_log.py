@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -185,11 +185,12 @@ class SqliteLog:
         with _reading("the decision log"):
             return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: datetime) -> dict[str, int]:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], datetime]) -> dict[str, int]:
         """Delete all that belongs to customers."""
-        hashes, moment = json.dumps(list(map(tombstone, customer_ids))), microseconds(erase_time)
+        hashes = json.dumps(list(map(tombstone, customer_ids)))
 
         def write(connection: sqlite3.Connection) -> dict[str, int]:
+            moment = microseconds(now())
             connection.execute(_REMEMBER_CUSTOMERS, (hashes, moment))
             connection.execute(_REMEMBER_DECISIONS, (json.dumps(list(customer_ids)), moment))
             return sqlite_tables.erase(connection, TABLES, customer_ids)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Final
+from zlib import crc32
 
 from services.chassis.postgres import Connection
 from services.profile.adapters import postgres_statements as statements
@@ -17,8 +19,21 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     settle,
+    still_strict,
     stricter,
 )
+
+_LOCK: Final = crc32(b"tact profile families")
+
+
+async def beside(connection: Connection) -> None:
+    """Wait until who is one customer does not change before the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+
+
+async def alone(connection: Connection) -> None:
+    """Wait until nobody else writes before the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
 
 
 def asking(keys: Sequence[CustomerKey]) -> dict[str, list[str | None]]:
@@ -49,17 +64,25 @@ async def put(
     answer, act = settle(linking, known, ours, theirs)
     if act is None:
         return Linked(answer=answer)
+    together: Sequence[Consent] = ()
     if answer is LinkAnswer.NEW:
         if linking.is_unlink:
-            await connection.execute("DELETE FROM pointers WHERE member_id = %s", (act.member_id,))
+            together = await consents_of(connection, act.customer_id)
         else:
             roots = (act.customer_id, act.member_id)
             said, other = [await consents_of(connection, root) for root in roots]
             await record(stricter(linking, said, other, roots))
-            await connection.execute("INSERT INTO pointers VALUES (%s, %s)", (act.member_id, act.customer_id))
         await connection.execute(statements.INSERT_LINK, link_row(act))
+        await connection.execute(statements.POINT, (act.member_id, act.linked_to))
     family, left = await _families(connection, act.customer_id, act.member_id)
+    if together and family and left:
+        await record(still_strict(linking, together, (family, left)))
     return Linked(answer=answer, family=family, left=left if act.linking.is_unlink else None)
+
+
+async def untangle(connection: Connection, customer_ids: Collection[str]) -> None:
+    """End memberships of these customers that a later act shows to be over, after rows were put back."""
+    await connection.execute(statements.UNTANGLE, (list(customer_ids),))
 
 
 async def consents_of(connection: Connection, customer_id: str) -> list[Consent]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from zlib import crc32
 
 from services.chassis import postgres_tables
 from services.chassis.postgres import Connection, Postgres, Work, WriteQueueFull, parsing
@@ -38,9 +37,6 @@ from services.profile.ports import Profile, StoreOverloaded, StoreUnavailable
 
 MIGRATIONS: Final = Path(__file__).parents[1] / "migrations" / "postgresql"
 _END_OF_TIME: Final = 2**63 - 1
-_LOCK: Final = crc32(b"tact profile families")
-_SHARED: Final = "SELECT pg_advisory_xact_lock_shared(%s)"
-_ALONE: Final = "SELECT pg_advisory_xact_lock(%s)"
 _MOST_OVERTAKEN: Final = 10
 
 T = TypeVar("T")
@@ -118,7 +114,7 @@ class PostgresProfiles:
             with parsing(self._postgres.name):
                 return await postgres_links.put(connection, linking, partial(_append, connection))
 
-        return await self._write(write, lock=_ALONE)
+        return await self._write(write, postgres_links.alone)
 
     async def links(self, customer_id: str) -> list[LinkRecord]:
         """Return every act that a customer had a part in."""
@@ -138,20 +134,21 @@ class PostgresProfiles:
 
         return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids, in one transaction, alone."""
         hashes = list(map(tombstone, dict.fromkeys(customer_ids)))
 
         async def write(connection: Connection) -> Mapping[str, int] | None:
             # An import that has begun is over before, and one that begins later finds the erasure.
             await connection.execute(statements.LOCK_ERASURES)
+            erase_time = now()
             if await _rows(connection, statements.APART, {"ids": list(customer_ids)}):
                 return None
             erased = await postgres_tables.erase(connection, TABLES, customer_ids)
             await connection.execute(statements.INSERT_ERASURES, (erase_time, hashes))
             return erased
 
-        return await self._write(write, lock=_ALONE)
+        return await self._write(write, postgres_links.alone)
 
     async def _read(self, read: Work[T]) -> T:
         async def parsed(connection: Connection) -> T:
@@ -161,9 +158,9 @@ class PostgresProfiles:
         with _translating():
             return await self._postgres.read(parsed)
 
-    async def _write(self, write: Work[T], lock: str = _SHARED) -> T:
+    async def _write(self, write: Work[T], lock: Work[None] = postgres_links.beside) -> T:
         async def locked(connection: Connection) -> T:
-            await connection.execute(lock, (_LOCK,))
+            await lock(connection)
             return await write(connection)
 
         with _translating():

@@ -117,9 +117,24 @@ INSERT_CONSENTS: Final = f"""
     ON CONFLICT DO NOTHING
 """
 INSERT_LINK: Final = """
+    WITH counted AS (UPDATE counter SET newest = newest + 1 RETURNING newest)
     INSERT INTO links
-        (link_id, said_customer_id, said_member_id, is_unlink, source, record_time, customer_id, member_id)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        (sequence,
+         link_id, said_customer_id, said_member_id, is_unlink, source, record_time, customer_id, member_id)
+    SELECT newest, %s, %s, %s, %s, %s, %s, %s, %s FROM counted
+"""
+# By the act that was counted last.
+POINT: Final = """
+    INSERT INTO memberships SELECT %s, %s, newest FROM counter
+    ON CONFLICT (member_id) DO UPDATE SET customer_id = excluded.customer_id, sequence = excluded.sequence
+"""
+# Whoever others become members of is a member of nobody at that moment.
+UNTANGLE: Final = """
+    UPDATE memberships SET customer_id = NULL
+    WHERE member_id = ANY(%s) AND customer_id IS NOT NULL AND EXISTS (
+        SELECT FROM memberships AS later
+        WHERE later.customer_id = memberships.member_id AND later.sequence >= memberships.sequence
+    )
 """
 # A pointer of which only one end is named.
 APART: Final = """

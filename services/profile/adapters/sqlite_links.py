@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from services.profile.adapters.rows import link_of, link_row
@@ -17,6 +17,7 @@ from services.profile.domain.links import (
     LinkRecord,
     ordered,
     settle,
+    still_strict,
     stricter,
 )
 
@@ -50,10 +51,24 @@ _RELATED: Final = f"""
     )
     {_LINK} WHERE member_id IN (SELECT id FROM known) ORDER BY sequence
 """  # noqa: S608 - of constants only
+_COUNT: Final = "UPDATE counter SET newest = newest + 1 RETURNING newest"
 _INSERT: Final = """
     INSERT INTO links
-        (link_id, said_customer_id, said_member_id, is_unlink, source, record_time, customer_id, member_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        (sequence,
+         link_id, said_customer_id, said_member_id, is_unlink, source, record_time, customer_id, member_id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_POINT: Final = """
+    INSERT INTO memberships VALUES (?, ?, ?)
+    ON CONFLICT DO UPDATE SET customer_id = excluded.customer_id, sequence = excluded.sequence
+"""
+# Whoever others become members of is a member of nobody at that moment.
+_UNTANGLE: Final = """
+    UPDATE memberships SET customer_id = NULL
+    WHERE member_id IN (SELECT value FROM json_each(?)) AND customer_id IS NOT NULL AND EXISTS (
+        SELECT 1 FROM memberships AS later
+        WHERE later.customer_id = memberships.member_id AND later.sequence >= memberships.sequence
+    )
 """
 
 
@@ -89,15 +104,22 @@ def put(
     if act is None:
         return Linked(answer=answer)
     if answer is LinkAnswer.NEW:
-        if linking.is_unlink:
-            connection.execute("DELETE FROM pointers WHERE member_id = ?", (act.member_id,))
-        elif ours and theirs:
+        if ours and theirs and not linking.is_unlink:
             roots = (act.customer_id, act.member_id)
             record(stricter(linking, consents_of(ours.members), consents_of(theirs.members), roots))
-            connection.execute("INSERT INTO pointers VALUES (?, ?)", (act.member_id, act.customer_id))
-        connection.execute(_INSERT, link_row(act))
+        (sequence,) = connection.execute(_COUNT).fetchone()
+        connection.execute(_INSERT, (sequence, *link_row(act)))
+        connection.execute(_POINT, (act.member_id, act.linked_to, sequence))
+    now = family(connection, act.customer_id)
     left = family(connection, act.member_id) if act.linking.is_unlink else None
-    return Linked(answer=answer, family=family(connection, act.customer_id), left=left)
+    if answer is LinkAnswer.NEW and theirs and now and left:
+        record(still_strict(linking, consents_of(theirs.members), (now, left)))
+    return Linked(answer=answer, family=now, left=left)
+
+
+def untangle(connection: sqlite3.Connection, customer_ids: Collection[str]) -> None:
+    """End memberships of these customers that a later act shows to be over, after rows were put back."""
+    connection.execute(_UNTANGLE, (json.dumps(list(customer_ids)),))
 
 
 def related(connection: sqlite3.Connection, members: Sequence[str]) -> list[LinkRecord]:

@@ -124,14 +124,14 @@ class SqliteProfiles:
         with _translating():
             return await exported(fetch, TABLES, page_token)
 
-    async def erase(self, customer_ids: Sequence[str], erase_time: int) -> Mapping[str, int] | None:
+    async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Mapping[str, int] | None:
         """Remove all rows of these ids, in one transaction."""
 
         def write(connection: sqlite3.Connection) -> Mapping[str, int] | None:
             if connection.execute(statements.APART, _json(customer_ids)).fetchone():
                 return None
             erased = sqlite_tables.erase(connection, TABLES, customer_ids)
-            hashes = map(tombstone, customer_ids)
+            hashes, erase_time = map(tombstone, customer_ids), now()
             connection.execute(statements.INSERT_ERASURES, _json((one, erase_time) for one in hashes))
             return erased
 

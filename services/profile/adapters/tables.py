@@ -40,12 +40,6 @@ TABLES: Final = (
         identity="sequence",
     ),
     Table(
-        name="pointers",
-        columns=("member_id", "customer_id"),
-        key=("member_id",),
-        owners=("member_id", "customer_id"),
-    ),
-    Table(
         name="links",
         columns=(
             "sequence",
@@ -60,8 +54,16 @@ TABLES: Final = (
         ),
         key=("sequence",),
         owners=("customer_id", "member_id", "said_customer_id", "said_member_id"),
-        identity="sequence",
     ),
+    Table(
+        name="memberships",
+        columns=("member_id", "customer_id", "sequence"),
+        key=("member_id",),
+        owners=("member_id", "customer_id"),
+        greatest="sequence",
+        refers=True,
+    ),
+    Table(name="counter", columns=("one", "newest"), key=("one",), greatest="newest"),
     Table(
         name="erasures",
         columns=("customer_hash", "erase_time"),

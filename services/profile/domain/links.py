@@ -11,7 +11,7 @@ from typing import Final
 from services.profile.domain.consents import Consent, State, newest
 
 SOURCE: Final = "link"
-"""The source of consents that a link recorded."""
+"""The source of consents that a link or unlink recorded."""
 _NO_END: Final = 2**63 - 1
 
 
@@ -66,6 +66,11 @@ class LinkRecord:
     customer_id: str
     member_id: str
 
+    @property
+    def linked_to(self) -> str | None:
+        """Return whom the member points to from then on, None where it leaves."""
+        return None if self.linking.is_unlink else self.customer_id
+
 
 def is_same(said: Linking, known: Linking) -> bool:
     """Tell a repeat of an act: all but the time is the same."""
@@ -105,19 +110,35 @@ def stricter(
     one of them ever said stays as it is. A refusal is stricter than a grant, and of grants the one that
     ends first.
     """
-    ours, theirs = (
-        {(one.statement.purpose, one.statement.channel): one for one in newest(said)}
-        for said in (customer, other)
-    )
+    ours, theirs = map(_counting, (customer, other))
     found = []
     for key in sorted(ours.keys() & theirs.keys()):
         pair = (ours[key], theirs[key])
         strict = min(pair, key=_leniency)
         for laxer, root in zip(pair, roots, strict=True):
             if _leniency(laxer) > _leniency(strict):
-                time = max(linking.record_time, laxer.record_time, strict.record_time)
-                found.append(_copy(linking, strict, root, time))
+                found.append(_copy(linking, strict, laxer, root))
     return found
+
+
+def still_strict(linking: Linking, said: Sequence[Consent], families: Iterable[Family]) -> list[Consent]:
+    """Return the consents to record of one who becomes several, so that none permits more than just before.
+
+    ``said`` are the consents of all in the order of arrival. What one of them never spoke of is not recorded
+    of it, as that permits nothing.
+    """
+    before = _counting(said)
+    found = []
+    for family in families:
+        own = _counting([one for one in said if one.statement.customer_id in family.members])
+        for key, laxer in sorted(own.items()):
+            if _leniency(laxer) > _leniency(before[key]):
+                found.append(_copy(linking, before[key], laxer, family.customer_id))
+    return found
+
+
+def _counting(said: Sequence[Consent]) -> dict[tuple[str, str], Consent]:
+    return {(one.statement.purpose, one.statement.channel): one for one in newest(said)}
 
 
 def _leniency(consent: Consent) -> tuple[bool, int]:
@@ -126,7 +147,7 @@ def _leniency(consent: Consent) -> tuple[bool, int]:
     return is_granted, (_NO_END if said.expire_time is None else said.expire_time) if is_granted else 0
 
 
-def _copy(linking: Linking, strict: Consent, root: str, time: int) -> Consent:
+def _copy(linking: Linking, strict: Consent, laxer: Consent, root: str) -> Consent:
     said = strict.statement
     about = "\n".join((linking.link_id, root, said.purpose, said.channel))
     statement = replace(
@@ -136,6 +157,7 @@ def _copy(linking: Linking, strict: Consent, root: str, time: int) -> Consent:
         stated_time=None,
         source=SOURCE,
     )
+    time = max(linking.record_time, laxer.record_time, strict.record_time)
     return Consent(statement=statement, record_time=time)
 
 

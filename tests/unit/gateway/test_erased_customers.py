@@ -158,7 +158,7 @@ def test_a_decision_under_way_writes_nothing_of_who_is_erased_meanwhile(mode, le
     async def overtaken(entry):
         if not erased and lease == 0.0:
             # The lease ended while the decision was made.
-            erased.append(await shop.log.erase([ANNA], shop.now))
+            erased.append(await shop.log.erase([ANNA], lambda: shop.now))
         return await append(entry)
 
     shop.log.append = overtaken

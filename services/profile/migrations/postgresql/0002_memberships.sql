@@ -1,0 +1,24 @@
+-- Whose member each is who was ever linked, nobody's where it left, as of which act: so of two copies of a
+-- store the later one is known.
+CREATE TABLE memberships (
+    member_id TEXT COLLATE "C" PRIMARY KEY REFERENCES customers (customer_id),
+    customer_id TEXT COLLATE "C" REFERENCES customers (customer_id),
+    sequence BIGINT NOT NULL
+);
+CREATE INDEX memberships_by_customer ON memberships (customer_id);
+INSERT INTO memberships
+SELECT member_id, (SELECT customer_id FROM pointers WHERE pointers.member_id = links.member_id), max(sequence)
+FROM links WHERE member_id IN (SELECT customer_id FROM customers) GROUP BY member_id;
+INSERT INTO memberships SELECT member_id, customer_id, 0 FROM pointers ON CONFLICT DO NOTHING;
+
+-- Who is a member of whom at present.
+DROP TABLE pointers;
+CREATE VIEW pointers AS SELECT member_id, customer_id FROM memberships WHERE customer_id IS NOT NULL;
+
+-- One row: the number of the newest act. None is ever given twice, also where acts were erased.
+CREATE TABLE counter (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    newest BIGINT NOT NULL
+);
+INSERT INTO counter SELECT 1, CASE WHEN is_called THEN last_value ELSE 0 END FROM links_sequence_seq;
+ALTER TABLE links ALTER COLUMN sequence DROP IDENTITY;
