@@ -76,7 +76,11 @@ async def _compare(connection: Connection, table: Table, rows: Sequence[Row]) ->
     same = sql.SQL("SELECT 1 FROM {} WHERE {}").format(
         sql.Identifier(table.name),
         sql.SQL(" AND ").join(
-            sql.SQL("{} IS NOT DISTINCT FROM %s").format(sql.Identifier(column)) for column in table.columns
+            # Only an equation is looked up in an index, and no key is null.
+            sql.SQL("{} = %s" if column in table.key else "{} IS NOT DISTINCT FROM %s").format(
+                sql.Identifier(column)
+            )
+            for column in table.columns
         ),
     )
     for row in rows:

@@ -9,12 +9,14 @@ from profile_stores import consent, everything, link, made, read, unlink
 
 from services.chassis.postgres import Postgres
 from services.cli.data.parts import PROFILE
-from services.cli.data.targets import _PostgresTarget
+from services.cli.data.targets import Erased, _PostgresTarget
 from services.profile.adapters import postgres_links
 from services.profile.domain.links import LinkAnswer
 
 __all__ = ["tact"]
 NAMES = ("a", "b", "c", "x")
+
+NOBODY = Erased(made_time=0, since=0, times={}, known={})
 
 
 def lived(stores, exercise):
@@ -131,7 +133,7 @@ def test_on_postgresql_an_import_waits_for_who_changes_who_is_one(tmp_path):
             changing = asyncio.create_task(one.write(change))
             await entered.wait()
             target = _PostgresTarget(PROFILE, two)
-            putting = asyncio.create_task(target.put(customers, [("a",)], 0))
+            putting = asyncio.create_task(target.put(customers, [("a",)], NOBODY))
             done, _ = await asyncio.wait([putting], timeout=0.3)
             may_end.set()
             await changing
@@ -139,6 +141,6 @@ def test_on_postgresql_an_import_waits_for_who_changes_who_is_one(tmp_path):
             assert (await putting).new == 1
             said = consent("r-1", customer_id="a").statement
             row = (4, said.receipt_id, "a", said.purpose, said.channel, said.state, 10, None, "test", 10)
-            assert (await target.put(consents, [row], 0)).new == 1
+            assert (await target.put(consents, [row], NOBODY)).new == 1
 
     asyncio.run(main())

@@ -56,12 +56,12 @@ def import_archive(path: Path) -> int:
     with reading(path, PARTS) as archive:
         parts = [part for part in PARTS if part.name in archive.manifest.services]
         settings = {part.name: load(part.settings) for part in parts}
-        sys.stdout.writelines(f"into {place_of(part, settings[part.name])}\n" for part in parts)
         tables = [(part, table) for part in parts for table in part.tables]
         with shown("Verify", len(tables)) as advance:
             for part, table in tables:
                 archive.verify(part, table)
                 advance()
+        sys.stdout.writelines(f"into {place_of(part, settings[part.name])}\n" for part in parts)
         try:
             with alone(list(settings.values())):
                 counts = asyncio.run(_import(archive, parts, settings))
