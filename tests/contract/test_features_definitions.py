@@ -295,10 +295,20 @@ def candidate_value(definition, happenings, as_of, action_id, action):
     return matched / whole if whole > 0 else math.nan
 
 
+TOLD_BY = {
+    **dict.fromkeys(["mean", "min", "max", "first", "last", "distinct"], "attribute"),
+    "affinity": "by",
+    "open": "key",
+}
+"""Which key of a definition names what an event must carry so that a number rests on it."""
+
+
 def age(definition, happenings, as_of):
     found = within(definition, happenings, as_of)
     for kind in getattr(definition, "closed_by", ()):
         found += within(definition.model_copy(update={"event": kind, "where": {}}), happenings, as_of)
+    needed = TOLD_BY.get(definition.kind)
+    found = [one for one in found if needed is None or getattr(definition, needed) in one.attributes]
     newest = max((happening.time for happening in found), default=None)
     return math.nan if newest is None else Fraction(as_of - newest, 1_000_000)
 
