@@ -14,7 +14,7 @@ REFERENCES: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = {
         "identities": _OF_CUSTOMERS,
         "attributes": _OF_CUSTOMERS,
         "consents": _OF_CUSTOMERS,
-        "pointers": {"member_id": "customers", **_OF_CUSTOMERS},
+        "memberships": {"member_id": "customers", **_OF_CUSTOMERS},
     },
     "gateway": {"outcomes": _OF_DECISIONS, "contacts": _OF_DECISIONS},
 }
@@ -32,7 +32,8 @@ class References:
     def note(self, table: Table, row: Row) -> None:
         """Note a row."""
         for column, other in self._by_table.get(table.name, {}).items():
-            self._asked.setdefault((table.name, other), set()).add(row[table.columns.index(column)])
+            if (value := row[table.columns.index(column)]) is not None:
+                self._asked.setdefault((table.name, other), set()).add(value)
         if any(table.name in others.values() for others in self._by_table.values()):
             self._there.setdefault(table.name, set()).add(row[table.columns.index(table.key[0])])
 

@@ -19,9 +19,12 @@ from bench.stores.bare import Rows, Trip
 from bench.stores.places import FILE, Opened, Place, now_micros, opened, scripts
 from bench.stores.servers import POSTGRESQL, REDIS
 from bench.stores.turns import BARE, Way, Writing, customers_read, parts, reads, writes
+from services.chassis.tables import tombstone
 from services.engine.playbook.playbook import Playbook
 from services.features.adapters import sqlite_events
 from services.features.adapters.event_messages import incoming_event
+from services.features.adapters.process_state import ProcessState
+from services.features.adapters.redis_state import RedisState
 from services.features.domain.events import Event, IncomingEvent, check
 from services.features.handlers import Key
 from services.features.servicer import MOST_CUSTOMERS, MOST_EVENTS
@@ -83,7 +86,11 @@ async def _ways(one: Opened, ids: Sequence[str], trip: Trip, prefix: str, stack:
         await one.handlers.vectors(keys, version, 0)
 
     async def wipe(customer_ids: Sequence[str]) -> None:
-        await one.state.forget(customer_ids, 0)
+        if isinstance(one.state, RedisState):
+            await one.state._redis.delete(*map(one.state._key, customer_ids))
+        elif isinstance(one.state, ProcessState):
+            for each in customer_ids:
+                one.state._drop(each)
 
     async def bare_trip(customer_ids: Sequence[str]) -> None:
         trip(customer_ids)
@@ -103,7 +110,7 @@ def _with_redis(trip: Trip, ids: Sequence[str], prefix: str, stack: ExitStack) -
     """Add one MGET of plain values, each as large as the customer's state."""
     client = stack.enter_context(closing(redis.Redis.from_url(redises.SERVER)))
     for customer_id in ids:
-        client.set(f"{prefix}plain:{customer_id}", b"x" * client.strlen(f"{prefix}{customer_id}"))
+        client.set(f"{prefix}plain:{customer_id}", b"x" * client.strlen(f"{prefix}{tombstone(customer_id)}"))
 
     def both(customer_ids: Sequence[str]) -> object:
         return trip(customer_ids), client.mget([f"{prefix}plain:{each}" for each in customer_ids])

@@ -25,7 +25,8 @@ def test_a_row_that_refers_to_nothing_is_told():
     tables = {table.name: table for part in PARTS for table in part.tables}
     references = References("profile")
     references.note(tables["customers"], ("anna",))
-    references.note(tables["pointers"], ("anna", "anna"))
+    references.note(tables["memberships"], ("anna", None, 1))
+    references.note(tables["memberships"], ("anna", "anna", 2))
     assert references.broken() == ""
-    references.note(tables["pointers"], ("anna", "björn"))
-    assert references.broken() == "pointers of customers that are not there"
+    references.note(tables["memberships"], ("anna", "björn", 3))
+    assert references.broken() == "memberships of customers that are not there"
