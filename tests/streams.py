@@ -119,7 +119,11 @@ async def until(is_so):
 async def bench(url=SERVER):
     """Connect; all streams go afterwards. Without a server the test skips, or fails if they are required."""
     try:
-        client = await nats.connect(url, allow_reconnect=url != SERVER, connect_timeout=5, error_cb=_ignore)
+        # The client itself tries for minutes.
+        async with asyncio.timeout(5):
+            client = await nats.connect(
+                url, allow_reconnect=url != SERVER, connect_timeout=5, error_cb=_ignore
+            )
     except (OSError, nats.errors.Error) as error:
         absent(f"no NATS to test with, TACT_TEST_NATS_URL may name one: {type(error).__name__}")
     made = Bench(client, url)
