@@ -17,6 +17,7 @@ from redises import SERVER, prefix
 from services.chassis.deadline import answering
 from services.chassis.tables import tombstone
 from services.engine.features.history import StoredEvent
+from services.features.adapters import redis_state
 from services.features.adapters.process_state import ProcessState
 from services.features.adapters.redis_state import RedisState
 from services.features.domain.states import ALWAYS, State, Version
@@ -236,7 +237,10 @@ def test_in_process_the_later_of_two_erasures_counts():
     assert asyncio.run(main()) == Version(20, 0)
 
 
-def test_a_crowd_is_not_taken_for_a_redis_that_fails():
+def test_a_crowd_gets_its_turns(monkeypatch):
+    # However slow this machine is, what is tested is that nobody is turned away.
+    monkeypatch.setattr(redis_state, "_PATIENCE_SECONDS", 60)
+
     async def main(own):
         counted = metrics()
         async with RedisState.open(SERVER, own, TTL_SECONDS, counted) as store:
@@ -246,6 +250,23 @@ def test_a_crowd_is_not_taken_for_a_redis_that_fails():
 
     with prefix() as own:
         assert asyncio.run(main(own)) == (300, 0)
+
+
+def test_a_crowd_is_not_taken_for_a_redis_that_fails(monkeypatch):
+    monkeypatch.setattr(redis_state, "_MOST_AT_ONCE", 1)
+
+    async def main(server):
+        counted = metrics()
+        async with RedisState.open(server.url, "t:", TTL_SECONDS, counted) as store:
+            await store.put({"c1": state()})
+            server.send(signal.SIGSTOP)
+            # One asks in vain; who waited for its place asks no more, and is no failure of its own.
+            assert await asyncio.gather(*(store.get(["c1"]) for _ in range(20))) == [[None]] * 20
+            assert counted.state_errors._value.get() == 1
+
+    with own_redis() as server:
+        server.start()
+        asyncio.run(main(server))
 
 
 def test_a_redis_that_is_full_is_read_and_lets_go_all_the_same():

@@ -26,10 +26,11 @@ from services.features.ports import Described, StoreUnavailable
 _PATIENCE_SECONDS: Final = 0.25
 _LEAST_SECONDS: Final = 0.02
 _SHARE: Final = 0.1
-"""Of what is left of a call, so much is waited for Redis, within the two bounds above."""
+"""Of what is left of a call, so much is waited for a place, then for Redis, within the two bounds above."""
 _PAUSE_SECONDS: Final = 1.0
 """After a failure, so long nobody waits for Redis; then one call does, and tells the others."""
-_MOST_AT_ONCE: Final = 64
+_MOST_AT_ONCE: Final = 16
+"""So few that their packing, and opening their connections, does not use up the patience with Redis."""
 _BYTES_AT_ONCE: Final = 1 << 15
 """So much is packed or unpacked in some milliseconds; then other calls have their turn."""
 _ERASING_SECONDS: Final = 2.0
@@ -164,19 +165,34 @@ class RedisState:
             await pipeline.execute()
 
     async def _tried(self, call: Callable[[], Awaitable[T]]) -> T | None:
-        """Return what Redis answers, None where it does not in time.
+        """Return what Redis answers, None where it does not in time or too many others ask it.
 
         Raises:
             ResponseError: it answers that it does not do this.
         """
         if not self._may_try():
             return None
-        if self._is_failing:
-            self._paused_until = asyncio.get_running_loop().time() + _PAUSE_SECONDS
         left = patience(_SHARE)
         seconds = _PATIENCE_SECONDS if left is None else min(max(left, _LEAST_SECONDS), _PATIENCE_SECONDS)
         try:
-            async with asyncio.timeout(seconds), self._places:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            # That tells of the crowd, not of Redis.
+            return None
+        try:
+            return await self._asked(call, seconds)
+        finally:
+            self._places.release()
+
+    async def _asked(self, call: Callable[[], Awaitable[T]], seconds: float) -> T | None:
+        # Who had the place before may have found out meanwhile.
+        if not self._may_try():
+            return None
+        if self._is_failing:
+            self._paused_until = asyncio.get_running_loop().time() + _PAUSE_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
                 found = await call()
         except ResponseError:
             raise
