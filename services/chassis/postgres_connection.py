@@ -28,11 +28,16 @@ _DEFAULTS: Final = {
     "fallback_application_name": "tact",
 }
 # Of a client that vanished, the server would otherwise keep locks and statements for hours.
-# Statements are short; to compile one takes longer than to run it.
+# Statements are short; to compile one takes longer than to run it. Each finds its rows by an index, and
+# its plan, made once, holds for tables of any size.
 _SESSION: Final = """
     SET statement_timeout = 5000;
     SET idle_in_transaction_session_timeout = 10000;
     SET jit = off;
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
 """
 _NAMES: Final = sql.SQL(
     "SELECT set_config('search_path', quote_ident({}) || ', ' || current_setting('search_path'), {})"

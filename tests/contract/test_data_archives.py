@@ -15,13 +15,14 @@ from datetime import UTC, datetime, timedelta
 import databases
 import profile_stores
 import pytest
-from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, rewritten, tact
+from archives import KINDS, LEFT_BEHIND, event, filled, manifest_of, opened, populate, rewritten, tact
 from decision_logs import NOW, entry, outcome
 from test_contact_ledger import BREAD, reserving
 
 from services.cli.data.parts import GATEWAY, PARTS
 from services.features.adapters.store_lock import exclusive
 from services.gateway.ports import DecisionErased, LedgerMoved
+from services.profile.domain.identities import Identity
 
 __all__ = ["tact"]
 CUSTOMERS = ("anna", "björn\n\u2028", "cleo")
@@ -671,3 +672,37 @@ def test_who_decides_and_reads_meanwhile_is_told_of_what_was_put_in(target, arch
         versions = asyncio.run(decide_a_lot(there))
         assert tact(there, "data", "import", path)[0] == 0
         asyncio.run(go_on(there, versions))
+
+
+def test_no_statement_reads_a_whole_table(tact, tmp_path):
+    """Nor does one whose plan was made while the tables were small, in PostgreSQL."""
+
+    async def work(stores):
+        async with stores.log() as log, stores.profiles() as profiles, stores.events() as events:
+            for number in range(20):
+                name, cards = f"new-{number}", [f"card-{number}"]
+                await profiles.upsert([profile_stores.update(name, cards=cards, age="41")])
+                await profiles.record([profile_stores.consent(name, customer_id=name)])
+                assert (await profile_stores.read(profiles, Identity("card", *cards))).customer_id == name
+                await events.append([event(number + 1_000_000, name)])
+                assert (await log.find("anna-1", live=True)).record == b"whole\0record"
+                assert (await log.ledger(["anna", name], NOW)).ledger.contacts
+                if number == 10:
+                    await populate(stores, *map(str, range(100, 300)))
+            await profiles.erase(["cleo"], lambda: 1)
+            await events.erase(["cleo"], lambda: 1)
+            await log.erase(["cleo"], lambda: NOW)
+
+    with opened("postgresql", tmp_path) as stores:
+        filled(stores, *CUSTOMERS)
+        with databases.administrator(stores.url) as server:
+            server.execute("ANALYZE")
+        before = databases.scanned(stores.url)
+        asyncio.run(work(stores))
+        assert tact(stores, "data", "export", tmp_path / "all.zip")[0] == 0
+        found = {
+            table for table, times in databases.scanned(stores.url).items() if times > before.get(table, 0)
+        }
+        # These have a row each.
+        assert found <= {"features.counter", "features.store", "profile.counter", "public.last_model"}
+        assert "features.counter" in found
