@@ -24,8 +24,9 @@ demo: .venv/installed-demo ## train and decide on public data; the last line of 
 up: .venv/installed-demo ## run all services in one process
 	@$(BIN)/tact up
 
+# APART=1 leaves out the files that make test-integration runs, where both are run side by side.
 test: .venv/installed-test ## run the tests; needs no server
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(if $(APART),$(INTEGRATION:%=--ignore=%))
 
 test-integration: .venv/installed-test ## run the contract suites on real PostgreSQL, Redis and NATS; skips nothing
 	@TACT_REQUIRE_SERVERS=1 TACT_PARITY_STREAMS=10000 $(BIN)/python -m pytest --refuse-skips $(INTEGRATION)
