@@ -56,7 +56,8 @@ async def open_service(
         metrics = FeatureMetrics(registry)
         store, is_writable = await stack.enter_async_context(_opened(settings, metrics))
         state = await stack.enter_async_context(_holding(settings, store, metrics))
-        handlers = FeatureHandlers(store, state, playbook, now, metrics, settings.state_events)
+        letters = _letters(settings) if settings.nats_servers else None
+        handlers = FeatureHandlers(store, state, playbook, now, metrics, settings.state_events, letters)
         await stack.enter_async_context(
             following(
                 "features",
@@ -135,16 +136,23 @@ def _scripts(folder: Path) -> list[str]:
     return [path.read_text() for path in sorted(folder.glob("*.sql"))]
 
 
-def _streaming(
-    settings: FeatureSettings, handlers: FeatureHandlers, now: Callable[[], int], metrics: FeatureMetrics
-) -> AbstractAsyncContextManager[None]:
-    """Consume events from NATS, whose client only those need who set it."""
+def _letters(settings: FeatureSettings) -> ports.DeadLetters:
+    """Reach the dead letters in NATS, whose client only those need who set it."""
     try:
-        from services.features.adapters.nats_events import EventConsumer, consuming
+        from services.features.adapters.nats_letters import NatsLetters
     except ModuleNotFoundError:
         raise InvalidSettings(
             "TACT_FEATURES_NATS_URL is set, but nats-py is not installed: pip install 'tact-nba[nats]'"
         ) from None
+    return NatsLetters(addresses_of(settings))
+
+
+def _streaming(
+    settings: FeatureSettings, handlers: FeatureHandlers, now: Callable[[], int], metrics: FeatureMetrics
+) -> AbstractAsyncContextManager[None]:
+    """Consume events from NATS."""
+    from services.features.adapters.nats_events import EventConsumer, consuming
+
     consumer = EventConsumer(addresses_of(settings), handlers.ingest, now, metrics.stream)
     return consuming(consumer, settings.drain_seconds)
 

@@ -27,7 +27,7 @@ from services.features.domain.placement import Placed, Placement
 from services.features.domain.states import Reach
 from services.features.histories import Asked, Histories
 from services.features.metrics import FeatureMetrics
-from services.features.ports import Described, EventStore, StateStore
+from services.features.ports import DeadLetters, Described, EventStore, StateStore
 
 # Checking so many events takes a few milliseconds; then other calls have their turn.
 _EVENTS_IN_A_ROW: Final = 100
@@ -82,7 +82,7 @@ class Edition(NamedTuple):
 class FeatureHandlers:
     """Handles every call of the feature service; ``now`` returns UTC microseconds since 1970.
 
-    ``most_events`` of one customer are held as state.
+    ``most_events`` of one customer are held as state; ``letters`` are there where events come from a stream.
     """
 
     def __init__(
@@ -93,10 +93,12 @@ class FeatureHandlers:
         now: Callable[[], int],
         metrics: FeatureMetrics,
         most_events: int = MOST_EVENTS_HELD,
+        letters: DeadLetters | None = None,
     ) -> None:
         self._editions = Editions(playbook.version, Edition(playbook, FeatureSet(playbook)))
         self._store = store
         self._state = state
+        self._letters = letters
         self._histories = Histories(store, state, most_events, metrics)
         self.most_events = most_events
         self._now = now
@@ -185,9 +187,10 @@ class FeatureHandlers:
             InvalidRequest: an id is none, or there are too many.
         """
         _check_ids(customer_ids)
+        letters = {} if self._letters is None else {"dead_letters": await self._letters.erase(customer_ids)}
         erased = await self._store.erase(customer_ids, self._now)
         await self._state.forget(customer_ids, erased.sequence)
-        return erased.rows
+        return {**erased.rows, **letters}
 
     async def describe(self) -> Described:
         """Tell what state is held."""

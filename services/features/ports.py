@@ -97,6 +97,18 @@ class EventStore(Protocol):
         ...
 
 
+class DeadLetters(Protocol):
+    """Keeps what was sent to be an event and could be none."""
+
+    async def erase(self, customer_ids: Sequence[str]) -> int:
+        """Delete what is of these customers, as far as it can be told; return how many letters that were.
+
+        Raises:
+            StoreUnavailable: some may be left.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
     """What a kind of state holds now; ``bytes_per_customer`` is the mean over ``sampled`` customers.

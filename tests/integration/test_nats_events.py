@@ -8,11 +8,13 @@ import random
 import urllib.request
 from datetime import UTC, datetime
 
+import grpc
 import pytest
 from detours import Detour
 from google.protobuf.json_format import MessageToJson
 from happenings import FeatureProcess, stored
 from nats.js.api import StreamConfig
+from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry
 from streams import PATIENCE_SECONDS, bench, order, server, until
 from tact.features.v1 import feature_service_pb2 as pb
@@ -20,6 +22,7 @@ from tact.features.v1 import feature_service_pb2 as pb
 from services.chassis.inprocess import InProcessStub
 from services.engine.playbook.loader import load
 from services.features.adapters.nats_events import EventConsumer, consuming
+from services.features.adapters.nats_letters import NatsLetters
 from services.features.app import addresses_of, open_service
 from services.features.fakes import InMemoryEvents, NoState
 from services.features.handlers import FeatureHandlers
@@ -186,6 +189,78 @@ def test_poison_is_buried_with_its_reason_and_holds_up_nothing(tmp_path, playboo
         found[letter.data or b""] = headers["Tact-Reason"], violations[0]["field"]
     assert found == POISON
     assert "dead letters" in caplog.messages
+
+
+OF_ANNA = (
+    b'{"eventId": "x", "customerId": "anna", "colour": 1}',
+    b"\xff anna, and no more",
+    order(1, customer_id="anna", type="ordr").SerializeToString(),
+    order(0, customer_id="bj\u00f6rn 2").SerializeToString(),
+    order(2, customer_id="bj\u00f6rn 2").SerializeToString() + b"\x99",
+)
+OF_OTHERS = (
+    b'{"customerId": "annabel", "colour": "anna-2"}',
+    b"\xff of nobody",
+    order(3, customer_id="cleo", attributes={"itmes": {"string_value": "anna"}}).SerializeToString(),
+    b"",
+)
+
+
+def test_dead_letters_of_who_is_erased_are_deleted_and_no_others(tmp_path, playbook):
+    async def main():
+        async with bench() as nats, service(tmp_path, playbook, nats.settings) as (stub, _):
+            await nats.publish(order(0, customer_id="anna"))
+            # More than are looked at in one go.
+            crowd = [b"\xff %d" % number for number in range(100)]
+            await nats.publish(*crowd, *OF_ANNA, *OF_OTHERS)
+            await nats.drained()
+            await nats.dead_letters(len(crowd) + len(OF_ANNA) + len(OF_OTHERS))
+            request = pb.EraseCustomerRequest(customer_ids=["anna", "bj\u00f6rn 2"])
+            erased = {one.table: one.rows for one in (await stub.EraseCustomer(request)).erased}
+            again = {one.table: one.rows for one in (await stub.EraseCustomer(request)).erased}
+            state = (await nats.jetstream.stream_info(nats.dead_stream)).state
+            left = []
+            for sequence in range(state.first_seq, state.last_seq + 1):
+                with contextlib.suppress(NotFoundError):
+                    left.append((await nats.jetstream.get_msg(nats.dead_stream, sequence)).data or b"")
+            return erased, again, left[len(crowd) :]
+
+    erased, again, left = run(main)
+    assert (erased["dead_letters"], erased["events"]) == (len(OF_ANNA), 1)
+    assert not any(again.values())
+    assert left == list(OF_OTHERS)
+
+
+def test_where_nothing_was_ever_buried_nothing_is_deleted(playbook):
+    async def main():
+        async with bench() as nats:
+            letters = NatsLetters(addresses_of(FeatureSettings(home="nowhere", **nats.settings)))
+            return await letters.erase(["anna"])
+
+    assert run(main) == 0
+
+
+def test_while_dead_letters_cannot_be_searched_nothing_is_erased(tmp_path, playbook):
+    async def main():
+        async with server(tmp_path / "nats") as made:
+            await made.start()
+            async with bench(made.url) as nats, service(tmp_path, playbook, nats.settings) as (stub, _):
+                await nats.publish(order(0, customer_id="anna"), b"\xff anna")
+                await nats.dead_letters(1)
+                await made.stop()
+                request = pb.EraseCustomerRequest(customer_ids=["anna"])
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await stub.EraseCustomer(request)
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "dead letters" in refused.value.details()
+                assert stored(tmp_path).keys() == {"e0"}
+                await made.start()
+                await nats.dead_letters(1)
+                return {one.table: one.rows for one in (await stub.EraseCustomer(request)).erased}
+
+    erased = run(main)
+    assert (erased["dead_letters"], erased["events"]) == (1, 1)
+    assert not stored(tmp_path)
 
 
 def test_a_message_that_is_too_large_is_buried_as_far_as_it_fits(tmp_path, playbook):

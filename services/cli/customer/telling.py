@@ -31,10 +31,7 @@ def remains() -> Iterator[str]:
     """Tell what an erasure does not reach, by the settings that this command is given."""
     features, gateway = load(FeatureSettings), load(GatewaySettings)
     if features.nats_servers:
-        yield (
-            f"what waits in the stream {features.nats_stream}: once it is applied, erase again; and what "
-            f"{features.nats_dead_stream} holds: until it is deleted there"
-        )
+        yield f"what waits in the stream {features.nats_stream}: once it is applied, erase again"
     if features.state.get_secret_value():
         yield f"feature state in Redis: none, as it was let go of; else {features.state_seconds} s at most"
     yield "borrowed values that other processes of profile hold in memory: until they are too old"

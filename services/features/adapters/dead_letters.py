@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nats.aio.msg import Msg
+from tact.features.v1 import feature_service_pb2 as pb
 
 from services.engine.violations import Invalid, Violation
-from services.features.adapters.event_messages import Unreadable
+from services.features.adapters.event_messages import Unreadable, read_event
 from services.features.domain.placement import Reused
 
 _MOST_VIOLATIONS: Final = 10
@@ -69,3 +71,26 @@ def letter(message: Msg, fault: Fault, most_bytes: int) -> tuple[bytes, Mapping[
     if len(message.data) > room:
         headers["Tact-Cut-From-Bytes"] = str(len(message.data))
     return message.data[:room], headers
+
+
+def concerns(payload: bytes, customer_ids: Collection[str]) -> bool:
+    """Tell whether a dead letter is of one of these customers.
+
+    Where it is no event, or says of nobody whose it is, it is of who is named anywhere in it: an id that
+    stands alone, as UTF-8 or escaped as in JSON, or where a serialised event has it.
+    """
+    try:
+        if named := read_event(payload).customer_id:
+            return named in customer_ids
+    except Unreadable:
+        pass
+    return any(_named(customer_id).search(payload) for customer_id in customer_ids)
+
+
+def _named(customer_id: str) -> re.Pattern[bytes]:
+    field = pb.Event(customer_id=customer_id).SerializeToString()
+    as_json = (json.dumps(customer_id, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
+    texts = {text.encode() for text in (customer_id, *as_json)}
+    alone = rb"(?<![\w-])(?:%b)(?![\w-])" % b"|".join(map(re.escape, texts))
+    # After a serialised id anything may come.
+    return re.compile(rb"%b|%b" % (re.escape(field), alone))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,35 +142,74 @@ async def connected(addresses: Addresses) -> AsyncIterator[EventStream]:
     Raises:
         StreamLost: no server can be reached, or it does not let us.
     """
+    async with _client(addresses) as client:
+        with _lossy():
+            jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
+            await _prepare(jetstream, addresses)
+            subscription = await jetstream.pull_subscribe_bind(
+                addresses.durable, stream=addresses.stream, pending_bytes_limit=_MOST_PENDING_BYTES
+            )
+        yield EventStream(client, jetstream, subscription, addresses)
+
+
+async def delete_letters(addresses: Addresses, is_wanted: Callable[[bytes], bool]) -> int:
+    """Delete the dead letters whose payloads are wanted; return how many there were.
+
+    Raises:
+        StreamLost: some may be left.
+    """
+    async with _client(addresses) as client:
+        with _lossy():
+            jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
+            try:
+                return await _delete(jetstream, addresses.dead_stream, is_wanted, client.max_payload)
+            except NotFoundError:
+                # Nothing was ever buried.
+                return 0
+
+
+async def _delete(
+    jetstream: JetStreamContext, stream: str, is_wanted: Callable[[bytes], bool], most_bytes: int
+) -> int:
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=_REQUEST_SECONDS)
+    consumer = (await jetstream.add_consumer(stream, config)).name
+    subscription = await jetstream.pull_subscribe_bind(
+        consumer, stream=stream, pending_bytes_limit=_MOST_PENDING_BYTES
+    )
+    deleted = 0
+    while (
+        left := (await jetstream.consumer_info(stream, consumer)).num_pending
+    ) or subscription.pending_msgs:
+        most = max(1, min(left or 0, _MOST_PENDING_BYTES // (2 * most_bytes)))
+        for message in await subscription.fetch(most, timeout=_REQUEST_SECONDS):
+            if is_wanted(message.data):
+                await jetstream.delete_msg(stream, message.metadata.sequence.stream)
+                deleted += 1
+    await jetstream.delete_consumer(stream, consumer)
+    return deleted
+
+
+@asynccontextmanager
+async def _client(addresses: Addresses) -> AsyncIterator[Client]:
     client = Client()
     try:
         with _lossy():
             async with asyncio.timeout((len(addresses.servers) + 1) * _CONNECT_SECONDS):
-                stream = await _open(client, addresses)
-        yield stream
+                await client.connect(
+                    list(addresses.servers),
+                    name="tact-features",
+                    error_cb=_ignore,
+                    allow_reconnect=False,
+                    # Each server is tried once or twice; the caller decides when to try again.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=_CONNECT_SECONDS,
+                )
+        yield client
     finally:
         # A connection whose other end is silent never ends closing.
         with suppress(TimeoutError, nats.errors.Error, OSError):
             await asyncio.wait_for(client.close(), _CLOSE_SECONDS)
-
-
-async def _open(client: Client, addresses: Addresses) -> EventStream:
-    await client.connect(
-        list(addresses.servers),
-        name="tact-features",
-        error_cb=_ignore,
-        allow_reconnect=False,
-        # Each server is tried once or twice; the caller decides when to try again.
-        max_reconnect_attempts=1,
-        reconnect_time_wait=0,
-        connect_timeout=_CONNECT_SECONDS,
-    )
-    jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
-    await _prepare(jetstream, addresses)
-    subscription = await jetstream.pull_subscribe_bind(
-        addresses.durable, stream=addresses.stream, pending_bytes_limit=_MOST_PENDING_BYTES
-    )
-    return EventStream(client, jetstream, subscription, addresses)
 
 
 async def _prepare(jetstream: JetStreamContext, names: Addresses) -> None:

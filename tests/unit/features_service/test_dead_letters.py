@@ -1,14 +1,16 @@
 """A dead letter fits, says what is wrong, and can be buried twice."""
 
 import json
+import string
 
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from tact.features.v1 import feature_service_pb2 as pb
 
 from services.engine.violations import Invalid, Violation
-from services.features.adapters.dead_letters import Fault, defective, letter, refused, unreadable
+from services.features.adapters.dead_letters import Fault, concerns, defective, letter, refused, unreadable
 from services.features.adapters.event_messages import Unreadable
 from services.features.domain.placement import Reused
 from services.features.stream_metrics import REASONS
@@ -56,3 +58,19 @@ def test_every_reason_is_one_of_the_metrics():
         defective(),
     ]
     assert [fault.reason for fault in faults] == list(REASONS)
+
+
+IDS = st.text(string.ascii_letters + 'ö"\\\n-', min_size=1, max_size=200)
+
+
+@given(IDS, IDS, st.binary())
+def test_it_is_of_whom_its_event_names_also_where_the_rest_is_garbled(customer_id, other, garbage):
+    event = pb.Event(customer_id=customer_id, type=other)
+    assert concerns(event.SerializeToString(), {customer_id, "x"})
+    assert concerns(pb.Event(customer_id=customer_id).SerializeToString() + b"\xff" + garbage, {customer_id})
+    for is_ascii in (True, False):
+        text = json.dumps({"customerId": customer_id}, ensure_ascii=is_ascii).encode()
+        assert concerns(text, {customer_id})
+        assert concerns(b"\xff" + text + garbage, {customer_id})
+    assert concerns(event.SerializeToString(), {other}) == (other == customer_id)
+    assert not concerns(f"{{ {customer_id}z".encode(), {customer_id})

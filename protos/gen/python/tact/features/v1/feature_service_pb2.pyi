@@ -632,7 +632,7 @@ class EraseCustomerResponse(_message.Message):
     ERASED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def erased(self) -> _containers.RepeatedCompositeFieldContainer[_archive_pb2.ErasedRows]:
-        """erased by table; every table of the store is listed."""
+        """erased by table; every table of the store is listed, and `dead_letters` where events come from a stream."""
 
     def __init__(
         self,

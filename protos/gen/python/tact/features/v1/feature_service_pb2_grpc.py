@@ -115,7 +115,7 @@ class FeatureServiceServicer:
     def EraseCustomer(self, request, context):
         """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
         did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-        later is a new customer's.
+        later is a new customer's. Where events come from a stream, the customer's dead letters are deleted before.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing is known to be erased: ask again.

@@ -66,7 +66,7 @@ class FeatureServiceStub:
     EraseCustomer: _grpc.UnaryUnaryMultiCallable[_feature_service_pb2.EraseCustomerRequest, _feature_service_pb2.EraseCustomerResponse]
     """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
     did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-    later is a new customer's.
+    later is a new customer's. Where events come from a stream, the customer's dead letters are deleted before.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing is known to be erased: ask again.
@@ -110,7 +110,7 @@ class FeatureServiceAsyncStub(FeatureServiceStub):
     EraseCustomer: _aio.UnaryUnaryMultiCallable[_feature_service_pb2.EraseCustomerRequest, _feature_service_pb2.EraseCustomerResponse]  # type: ignore[assignment]
     """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
     did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-    later is a new customer's.
+    later is a new customer's. Where events come from a stream, the customer's dead letters are deleted before.
 
     Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
     (OVERLOADED). After an error nothing is known to be erased: ask again.
@@ -181,7 +181,7 @@ class FeatureServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_feature_service_pb2.EraseCustomerResponse, _abc.Awaitable[_feature_service_pb2.EraseCustomerResponse]]:
         """EraseCustomer removes all that happened under ids of a customer, in one step, and remembers only that it
         did, by a hash of each id. A repeat finds nothing left to remove. What is recorded of the same id
-        later is a new customer's.
+        later is a new customer's. Where events come from a stream, the customer's dead letters are deleted before.
 
         Codes: INVALID_ARGUMENT (REQUEST_INVALID), UNAVAILABLE (STORE_UNAVAILABLE), RESOURCE_EXHAUSTED
         (OVERLOADED). After an error nothing is known to be erased: ask again.
