@@ -89,6 +89,11 @@ def test_two_are_one_until_they_are_unlinked(world, capsys):
     ]
 
 
+@pytest.mark.parametrize("act", ["links", "consents"])
+def test_where_nothing_is_on_file_that_is_said(act, world, capsys):
+    assert told(world, capsys, act, "nobody") == (0, [], "nothing is on file\n")
+
+
 def test_every_consent_is_told(world, capsys):
     _, lines, _ = told(world, capsys, "consents", CUSTOMERS[5])
     assert len(lines) == len(read(world, CUSTOMERS[5]).consents)

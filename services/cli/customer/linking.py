@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     answer = asyncio.run(
         _call(arguments.address or address_of(ProfileSettings), *_ACTS[arguments.act](arguments))
     )
-    sys.stdout.write("".join(f"{line}\n" for line in _lines(answer)))
+    lines = list(_lines(answer))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if not lines:
+        sys.stderr.write("nothing is on file\n")
     return 0
 
 
