@@ -17,6 +17,8 @@ from tact.features.v1 import feature_service_pb2 as pb
 SERVER = os.environ.get("TACT_TEST_NATS_URL", "nats://127.0.0.1:4222")
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.02
+_ABSENT = {}
+"""Why a server that was waited for in vain is not waited for again, by URL."""
 
 
 class Bench:
@@ -118,6 +120,8 @@ async def until(is_so):
 @contextlib.asynccontextmanager
 async def bench(url=SERVER):
     """Connect; all streams go afterwards. Without a server the test skips, or fails if they are required."""
+    if url in _ABSENT:
+        absent(_ABSENT[url])
     try:
         # The client itself tries for minutes.
         async with asyncio.timeout(5):
@@ -125,7 +129,8 @@ async def bench(url=SERVER):
                 url, allow_reconnect=url != SERVER, connect_timeout=5, error_cb=_ignore
             )
     except (OSError, nats.errors.Error) as error:
-        absent(f"no NATS to test with, TACT_TEST_NATS_URL may name one: {type(error).__name__}")
+        _ABSENT[url] = f"no NATS to test with, TACT_TEST_NATS_URL may name one: {type(error).__name__}"
+        absent(_ABSENT[url])
     made = Bench(client, url)
     try:
         yield made
