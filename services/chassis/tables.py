@@ -39,8 +39,8 @@ class Table:
     """A table: ``key`` are the columns that order it and tell its rows apart.
 
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
-    ``binary`` are those that hold bytes, ``identity`` one that the store itself numbers. Of two rows with one
-    key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    ``numbers`` are those that hold whole numbers, ``binary`` those that hold bytes, all others hold text;
+    ``identity`` is one that the store itself numbers. Of two rows with one key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
     ``hidden`` are those whose values no message repeats.
     Such a table is put back before all others, unless it ``refers`` to those before it.
     """
@@ -49,6 +49,7 @@ class Table:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     owners: tuple[str, ...] = ()
+    numbers: frozenset[str] = frozenset()
     binary: frozenset[str] = frozenset()
     identity: str = ""
     greatest: str = ""
@@ -71,14 +72,15 @@ class Table:
         """Return the row that a text holds.
 
         Raises:
-            InvalidRow: it is no JSON object of exactly these columns, or a value is none that every kind of
-                store can keep: text without NUL and lone surrogates, a whole number of 64 bits, or nothing.
+            InvalidRow: it is no JSON object of exactly these columns, or a value is none that its column can
+                keep in every kind of store: text without NUL and lone surrogates, a whole number of 64 bits,
+                or nothing.
         """
         try:
             named = json.loads(text, object_pairs_hook=_once)
             if not isinstance(named, dict) or named.keys() != set(self.columns):
                 raise InvalidRow(f"{self.name}: a row has the columns {', '.join(self.columns)}")
-            return tuple(self._value(column, named[column]) for column in self.columns)
+            return tuple(self.checked(column, named[column]) for column in self.columns)
         except InvalidRow:
             raise
         except RecursionError:
@@ -86,19 +88,22 @@ class Table:
         except ValueError as error:
             raise InvalidRow(f"{self.name}: {error}") from None
 
-    def _value(self, column: str, value: object) -> object:
+    def checked(self, column: str, value: object) -> object:
+        """Return the value of a column as a row holds it.
+
+        Raises:
+            InvalidRow: it is none.
+        """
         if value is None:
             return None
         if column in self.binary:
             if not isinstance(value, str):
                 raise InvalidRow(f"{self.name}: {column} is no base64")
             return base64.b64decode(value, validate=True)
-        if isinstance(value, str):
-            if "\0" in value or _LONE_SURROGATE.search(value):
-                raise InvalidRow(f"{self.name}: {column} holds a character that is none of a text")
-            return value
+        if isinstance(value, str) and ("\0" in value or _LONE_SURROGATE.search(value)):
+            raise InvalidRow(f"{self.name}: {column} holds a character that is none of a text")
         is_number = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-        if column in self.owners or not is_number:
+        if not (is_number if column in self.numbers else isinstance(value, str)):
             raise InvalidRow(f"{self.name}: {column} is of a kind that it never is")
         return value
 
@@ -151,19 +156,13 @@ def _place(tables: Sequence[Table], token: str) -> tuple[int, Key | None]:
     try:
         name, after = json.loads(token)
         index = [table.name for table in tables].index(name)
-        if not isinstance(after, list) or len(after) != len(tables[index].key):
+        if not isinstance(after, list) or None in after:
             raise ValueError(token)
-        if not all(map(_is_of_a_key, after)):
-            raise ValueError(token)
+        for column, value in zip(tables[index].key, after, strict=True):
+            tables[index].checked(column, value)
     except (ValueError, TypeError):
         raise InvalidRow("page_token is none of this export") from None
     return index, tuple(after)
-
-
-def _is_of_a_key(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" not in value
-    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 def tombstone(customer_id: str) -> str:

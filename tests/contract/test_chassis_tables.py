@@ -16,10 +16,13 @@ NOTES = Table(
     columns=("number", "writer", "reader", "content", "size"),
     key=("number",),
     owners=("writer", "reader"),
+    numbers=frozenset({"number", "size"}),
     binary=frozenset({"content"}),
     identity="number",
 )
-MARKS = Table(name="marks", columns=("name", "level"), key=("name",), greatest="level")
+MARKS = Table(
+    name="marks", columns=("name", "level"), key=("name",), numbers=frozenset({"level"}), greatest="level"
+)
 SQLITE = """
     CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, writer TEXT NOT NULL, reader TEXT,
                         content BLOB, size INTEGER NOT NULL DEFAULT 0);
@@ -206,7 +209,10 @@ def test_what_is_erased_is_gone_and_counted_and_nothing_else_is(run):
         "[]",
         "{}",
         '{"name": 1}',
-        '{"name": 1, "level": 2, "more": 3}',
+        '{"name": "a", "level": 2, "more": 3}',
+        '{"name": 1, "level": 2}',
+        '{"name": "a", "level": "2"}',
+        '{"name": "a", "level": true}',
         NOTES.encode(ROWS[0]).replace("AAE", "!"),
     ],
 )
@@ -215,7 +221,19 @@ def test_a_text_that_is_no_row_is_refused(text):
         (NOTES if "number" in text else MARKS).decode(text)
 
 
-@pytest.mark.parametrize("token", ["x", "[]", '["notes", 1]', '["notes", [1, 2]]', '["other", [1]]'])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x",
+        "[]",
+        '["notes", 1]',
+        '["notes", [1, 2]]',
+        '["notes", ["1"]]',
+        '["notes", [null]]',
+        '["notes", {"number": 1}]',
+        '["other", [1]]',
+    ],
+)
 def test_a_token_of_another_export_is_refused(token):
     async def fetch(table, after, limit):
         return []

@@ -674,6 +674,17 @@ def test_who_decides_and_reads_meanwhile_is_told_of_what_was_put_in(target, arch
         asyncio.run(go_on(there, versions))
 
 
+def test_columns_are_of_the_kinds_that_their_tables_declare():
+    for part in PARTS:
+        with contextlib.closing(sqlite3.connect(":memory:")) as store:
+            for migration in part.sqlite_migrations:
+                store.executescript(migration)
+            for table in part.tables:
+                kinds = dict(store.execute(f"SELECT name, type FROM pragma_table_info('{table.name}')"))
+                assert {name for name in table.columns if kinds[name] == "INTEGER"} == table.numbers
+                assert {name for name in table.columns if kinds[name] == "BLOB"} == table.binary
+
+
 def test_no_statement_reads_a_whole_table(tact, tmp_path):
     """Nor does one whose plan was made while the tables were small, in PostgreSQL."""
 

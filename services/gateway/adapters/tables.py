@@ -16,6 +16,7 @@ TABLES: Final = (
         name="decisions",
         columns=(*_DECISION, "offers"),
         key=("decision_id",),
+        numbers=frozenset({"record_time", "actions"}),
         owners=("customer_id",),
         binary=frozenset({"record"}),
     ),
@@ -23,6 +24,7 @@ TABLES: Final = (
         name="dry_run_decisions",
         columns=_DECISION,
         key=("decision_id",),
+        numbers=frozenset({"record_time", "actions"}),
         owners=("customer_id",),
         binary=frozenset({"record"}),
     ),
@@ -41,6 +43,7 @@ TABLES: Final = (
             "customer_id",
         ),
         key=("outcome_id",),
+        numbers=frozenset({"rank", "outcome_time", "record_time"}),
         owners=("customer_id",),
     ),
     Table(
@@ -60,6 +63,9 @@ TABLES: Final = (
             "last_time",
         ),
         key=("decision_id", "rank"),
+        numbers=frozenset(
+            {"rank", "reserve_time", "expire_time", "consume_time", "release_time", "claim_time", "last_time"}
+        ),
         owners=("customer_id",),
     ),
     # A version only ever grows, so that nobody takes one ledger for another.
@@ -67,6 +73,7 @@ TABLES: Final = (
         name="ledgers",
         columns=("customer_id", "version"),
         key=("customer_id",),
+        numbers=frozenset({"version"}),
         owners=("customer_id",),
         greatest="version",
     ),
@@ -74,21 +81,30 @@ TABLES: Final = (
         name="families",
         columns=("member_id", "customer_id", "identity_version"),
         key=("member_id",),
+        numbers=frozenset({"identity_version"}),
         owners=("member_id", "customer_id"),
         greatest="identity_version",
     ),
     # One row, which a gateway renews by itself: whichever is there already stays.
-    Table(name="last_model", columns=("one", "description"), key=("one",), greatest="one"),
+    Table(
+        name="last_model",
+        columns=("one", "description"),
+        key=("one",),
+        numbers=frozenset({"one"}),
+        greatest="one",
+    ),
     Table(
         name="erased_decisions",
         columns=("decision_id", "erase_time"),
         key=("decision_id",),
+        numbers=frozenset({"erase_time"}),
         greatest="erase_time",
     ),
     Table(
         name="erasures",
         columns=("customer_hash", "erase_time"),
         key=("customer_hash",),
+        numbers=frozenset({"erase_time"}),
         greatest="erase_time",
     ),
 )
