@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Final, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 
@@ -34,6 +35,8 @@ _SECONDS: Final = 5.0
 _READ_SHARE: Final = 0.4
 _ATTEMPTS: Final = 5
 _PAUSE_SECONDS: Final = 0.01
+# So long a plan is used, however much its tables grow meanwhile.
+_PLAN_SECONDS: Final = 5.0
 # A statement that the server ends by itself leaves the connection whole.
 _STATEMENT_SHARE: Final = 0.9
 
@@ -50,6 +53,7 @@ class Postgres:
         self.name = name
         self._pool = pool
         self._tasks: set[asyncio.Task[object]] = set()
+        self._planned: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._closed = False
 
     @classmethod
@@ -160,6 +164,7 @@ class Postgres:
             connection = await self._pool.take(deadline)
             try:
                 with cutting(connection, deadline):
+                    await self._plan_anew(connection)
                     return await attempt(connection, deadline)
             except psycopg.Error as error:
                 late = asyncio.get_running_loop().time() >= deadline
@@ -173,6 +178,13 @@ class Postgres:
                 self._pool.give(connection)
             # Who it was undone for goes first.
             await asyncio.sleep(_PAUSE_SECONDS * attempts)
+
+    async def _plan_anew(self, connection: Connection) -> None:
+        """Let go of plans that were made for tables as they were a while ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._planned.setdefault(connection, now) + _PLAN_SECONDS:
+            await connection.execute("DISCARD PLANS")
+            self._planned[connection] = now
 
     async def _transact(self, work: Work[T], durable: bool, connection: Connection, deadline: float) -> T:
         left = deadline - asyncio.get_running_loop().time()

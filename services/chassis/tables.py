@@ -40,7 +40,8 @@ class Table:
 
     ``owners`` are those that hold the id of a customer whose row it is; a table without any is nobody's.
     ``numbers`` are those that hold whole numbers, ``binary`` those that hold bytes, all others hold text;
-    ``identity`` is one that the store itself numbers. Of two rows with one key the one whose column ``greatest`` is greater takes the other's place, where such a column is named.
+    ``identity`` is one that the store itself numbers. Of two rows with one key the one whose column
+    ``greatest`` is greater takes the other's place, where such a column is named.
     ``hidden`` are those whose values no message repeats.
     Such a table is put back before all others, unless it ``refers`` to those before it.
     """

@@ -680,7 +680,7 @@ def test_columns_are_of_the_kinds_that_their_tables_declare():
             for migration in part.sqlite_migrations:
                 store.executescript(migration)
             for table in part.tables:
-                kinds = dict(store.execute(f"SELECT name, type FROM pragma_table_info('{table.name}')"))
+                kinds = dict(store.execute("SELECT name, type FROM pragma_table_info(?)", (table.name,)))
                 assert {name for name in table.columns if kinds[name] == "INTEGER"} == table.numbers
                 assert {name for name in table.columns if kinds[name] == "BLOB"} == table.binary
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import re
 import socket
 import time
 import traceback
@@ -114,6 +115,32 @@ def test_a_write_returns_its_result_and_is_visible_to_the_next_read(url, durable
             return await postgres.write(insert(7), durable=durable), await postgres.read(items)
 
     assert run(main) == (7, [(7, "x")])
+
+
+@pytest.mark.parametrize(("seconds", "is_known"), [(0.0, True), (60.0, False)])
+def test_a_plan_of_a_small_table_does_not_outlive_its_growth(seconds, is_known, url, monkeypatch):
+    monkeypatch.setattr("services.chassis.postgres._PLAN_SECONDS", seconds)
+    some = asking("SELECT value FROM item WHERE id > %s", 5)
+    named = asking("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%id > $1%'")
+
+    def fill(first, last):
+        rows = "INSERT INTO item SELECT n, 'x' FROM generate_series(%s::int, %s::int) n"
+        return lambda connection: connection.execute(rows, (first, last))
+
+    async def main():
+        async with opened(url, connections=1) as postgres:
+            await postgres.write(fill(1, 3))
+            await postgres.read(lambda c: c.execute("ANALYZE item"))
+            for _ in range(10):
+                await postgres.read(some)
+            await postgres.write(fill(4, 30_000))
+            ((name,),) = await postgres.read(named)
+            return await postgres.read(asking(f"EXPLAIN EXECUTE {name} (5)"))
+
+    (first, *_) = run(main)
+    rows = int(re.search(r"rows=(\d+)", first[0])[1])
+    # By the three that were counted, and by the size of the file.
+    assert (rows > 10) == is_known
 
 
 def test_a_write_that_raises_is_undone_and_its_connection_serves_on(url):

@@ -99,7 +99,7 @@ LOCK_FAMILIES: Final = """
         SELECT customer_id AS id FROM customers WHERE customer_id = ANY(%s)
         UNION SELECT pointers.customer_id FROM up JOIN pointers ON member_id = up.id
     )
-    SELECT FROM customers WHERE customer_id IN (SELECT id FROM up)
+    SELECT FROM customers WHERE customer_id = ANY(ARRAY(SELECT id FROM up))
         AND NOT EXISTS (SELECT FROM pointers WHERE member_id = customers.customer_id)
     ORDER BY customer_id FOR NO KEY UPDATE OF customers
 """
