@@ -24,6 +24,8 @@ def lines(report: Report) -> Iterator[str]:
     if not report.training.seen_by:
         yield "no model is known to have learned from the customer"
     yield "what remains:"
+    if "dead_letters" not in report.steps["features"].rows:
+        yield "  dead letters in NATS, if there are any: the features service that erased does not know of them"
     yield from (f"  {line}" for line in remains())
 
 
@@ -32,6 +34,7 @@ def remains() -> Iterator[str]:
     features, gateway = load(FeatureSettings), load(GatewaySettings)
     if features.nats_servers:
         yield f"what waits in the stream {features.nats_stream}: once it is applied, erase again"
+        yield f"what was garbled in {features.nats_dead_stream}, so that it names nobody: until it is dropped"
     if features.state.get_secret_value():
         yield f"feature state in Redis: none, as it was let go of; else {features.state_seconds} s at most"
     yield "borrowed values that other processes of profile hold in memory: until they are too old"

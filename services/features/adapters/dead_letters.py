@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ _MOST_VIOLATIONS: Final = 10
 _LONGEST_FIELD: Final = 100
 _LONGEST_DESCRIPTION: Final = 300
 _SLACK_BYTES: Final = 256
+_NAMED: Final = re.compile(rb'"customer_?[iI]d"\s*:\s*("(?:[^"\\]|\\.)*+")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +74,46 @@ def letter(message: Msg, fault: Fault, most_bytes: int) -> tuple[bytes, Mapping[
     return message.data[:room], headers
 
 
-def concerns(payload: bytes, customer_ids: Collection[str]) -> bool:
-    """Tell whether a dead letter is of one of these customers.
+class Matcher:
+    """Tells which dead letters are of some customers, also of those that can no longer be read.
 
-    Where it is no event, or says of nobody whose it is, it is of who is named anywhere in it: an id that
-    stands alone, as UTF-8 or escaped as in JSON, or where a serialised event has it.
+    A letter is of whom it names: as the event that it is, else in JSON, whole or not, by ``customerId``.
+    Where it names nobody so, it is of everybody whose id stands anywhere in it: in a field of a serialised
+    event, or alone in the text, as it is or escaped as in JSON.
     """
+
+    def __init__(self, customer_ids: Iterable[str]) -> None:
+        self._ids = frozenset(customer_ids)
+        fields = [pb.Event(customer_id=customer_id).SerializeToString() for customer_id in self._ids]
+        texts = {text.encode() for customer_id in self._ids for text in _spellings(customer_id)}
+        self._fields, self._texts = fields, texts
+
+    def are_wanted(self, payloads: Iterable[bytes]) -> list[bool]:
+        """Tell for each payload whether it is of one of the customers."""
+        return [self._is_wanted(payload) for payload in payloads]
+
+    def _is_wanted(self, payload: bytes) -> bool:
+        if named := _customer_of(payload):
+            return named in self._ids
+        # To look for bytes is far faster than to look for a pattern.
+        return any(field in payload for field in self._fields) or any(
+            text in payload and re.search(rb"(?<![\w-])%b(?![\w-])" % re.escape(text), payload)
+            for text in self._texts
+        )
+
+
+def _customer_of(payload: bytes) -> str:
     try:
-        if named := read_event(payload).customer_id:
-            return named in customer_ids
+        return read_event(payload).customer_id
     except Unreadable:
-        pass
-    return any(_named(customer_id).search(payload) for customer_id in customer_ids)
+        named = _NAMED.search(payload)
+    try:
+        return str(json.loads(named[1])) if named else ""
+    except ValueError:
+        return ""
 
 
-def _named(customer_id: str) -> re.Pattern[bytes]:
-    field = pb.Event(customer_id=customer_id).SerializeToString()
-    as_json = (json.dumps(customer_id, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False))
-    texts = {text.encode() for text in (customer_id, *as_json)}
-    alone = rb"(?<![\w-])(?:%b)(?![\w-])" % b"|".join(map(re.escape, texts))
-    # After a serialised id anything may come.
-    return re.compile(rb"%b|%b" % (re.escape(field), alone))
+def _spellings(customer_id: str) -> Iterator[str]:
+    yield customer_id
+    for is_ascii in (True, False):
+        yield json.dumps(customer_id, ensure_ascii=is_ascii)[1:-1]

@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, RetentionPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, RawStreamMsg, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from services.features.adapters.dead_letters import Fault, letter
@@ -24,6 +24,7 @@ _REQUEST_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 0.5
 _GATHER_SECONDS: Final = 0.05
 _MOST_PENDING_BYTES: Final = 64 << 20
+_LETTERS_AT_ONCE: Final = 16
 _DEAD_LETTER_SECONDS: Final = 30 * 86_400.0
 _LONGEST_CAUSE: Final = 200
 
@@ -152,41 +153,49 @@ async def connected(addresses: Addresses) -> AsyncIterator[EventStream]:
         yield EventStream(client, jetstream, subscription, addresses)
 
 
-async def delete_letters(addresses: Addresses, is_wanted: Callable[[bytes], bool]) -> int:
-    """Delete the dead letters whose payloads are wanted; return how many there were.
+async def delete_letters(addresses: Addresses, are_wanted: Callable[[Sequence[bytes]], list[bool]]) -> int:
+    """Delete the dead letters whose payloads are wanted, of those there are by now; return how many.
+
+    ``are_wanted`` is called in threads.
 
     Raises:
         StreamLost: some may be left.
     """
+    stream, deleted = addresses.dead_stream, 0
     async with _client(addresses) as client:
         with _lossy():
             jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
             try:
-                return await _delete(jetstream, addresses.dead_stream, is_wanted, client.max_payload)
+                state = (await jetstream.stream_info(stream)).state
             except NotFoundError:
                 # Nothing was ever buried.
                 return 0
-
-
-async def _delete(
-    jetstream: JetStreamContext, stream: str, is_wanted: Callable[[bytes], bool], most_bytes: int
-) -> int:
-    config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=_REQUEST_SECONDS)
-    consumer = (await jetstream.add_consumer(stream, config)).name
-    subscription = await jetstream.pull_subscribe_bind(
-        consumer, stream=stream, pending_bytes_limit=_MOST_PENDING_BYTES
-    )
-    deleted = 0
-    while (
-        left := (await jetstream.consumer_info(stream, consumer)).num_pending
-    ) or subscription.pending_msgs:
-        most = max(1, min(left or 0, _MOST_PENDING_BYTES // (2 * most_bytes)))
-        for message in await subscription.fetch(most, timeout=_REQUEST_SECONDS):
-            if is_wanted(message.data):
-                await jetstream.delete_msg(stream, message.metadata.sequence.stream)
-                deleted += 1
-    await jetstream.delete_consumer(stream, consumer)
+            for first in range(state.first_seq, state.last_seq + 1, _LETTERS_AT_ONCE):
+                places = range(first, min(first + _LETTERS_AT_ONCE, state.last_seq + 1))
+                found = await asyncio.gather(*(_letter(jetstream, stream, place) for place in places))
+                letters = [one for one in found if one is not None and one.subject == addresses.dead_subject]
+                wanted = await asyncio.to_thread(are_wanted, [one.data or b"" for one in letters])
+                for one, is_wanted in zip(letters, wanted, strict=True):
+                    deleted += is_wanted and await _delete(jetstream, stream, int(one.seq or 0))
     return deleted
+
+
+async def _letter(jetstream: JetStreamContext, stream: str, sequence: int) -> RawStreamMsg | None:
+    try:
+        return await jetstream.get_msg(stream, sequence)
+    except NotFoundError:
+        return None
+
+
+async def _delete(jetstream: JetStreamContext, stream: str, sequence: int) -> bool:
+    """Tell whether a letter was there; it is overwritten on the server's disk."""
+    try:
+        return await jetstream.delete_msg(stream, sequence)
+    except APIError:
+        # It may have gone meanwhile.
+        if await _letter(jetstream, stream, sequence) is None:
+            return False
+        raise
 
 
 @asynccontextmanager

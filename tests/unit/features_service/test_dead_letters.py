@@ -3,6 +3,7 @@
 import json
 import string
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
@@ -10,7 +11,7 @@ from nats.aio.msg import Msg
 from tact.features.v1 import feature_service_pb2 as pb
 
 from services.engine.violations import Invalid, Violation
-from services.features.adapters.dead_letters import Fault, concerns, defective, letter, refused, unreadable
+from services.features.adapters.dead_letters import Fault, Matcher, defective, letter, refused, unreadable
 from services.features.adapters.event_messages import Unreadable
 from services.features.domain.placement import Reused
 from services.features.stream_metrics import REASONS
@@ -63,14 +64,39 @@ def test_every_reason_is_one_of_the_metrics():
 IDS = st.text(string.ascii_letters + 'ö"\\\n-', min_size=1, max_size=200)
 
 
+def is_of(payload, *customer_ids):
+    (answer,) = Matcher(customer_ids).are_wanted([payload])
+    return answer
+
+
 @given(IDS, IDS, st.binary())
 def test_it_is_of_whom_its_event_names_also_where_the_rest_is_garbled(customer_id, other, garbage):
     event = pb.Event(customer_id=customer_id, type=other)
-    assert concerns(event.SerializeToString(), {customer_id, "x"})
-    assert concerns(pb.Event(customer_id=customer_id).SerializeToString() + b"\xff" + garbage, {customer_id})
+    assert is_of(event.SerializeToString(), customer_id, "x")
+    assert is_of(event.SerializeToString(), other) == (other == customer_id)
+    assert is_of(pb.Event(customer_id=customer_id).SerializeToString() + b"\xff" + garbage, customer_id)
+    assert not is_of(f"{{ {customer_id}z".encode(), customer_id)
     for is_ascii in (True, False):
-        text = json.dumps({"customerId": customer_id}, ensure_ascii=is_ascii).encode()
-        assert concerns(text, {customer_id})
-        assert concerns(b"\xff" + text + garbage, {customer_id})
-    assert concerns(event.SerializeToString(), {other}) == (other == customer_id)
-    assert not concerns(f"{{ {customer_id}z".encode(), {customer_id})
+        words = json.dumps({"colour": other, "customerId": customer_id}, ensure_ascii=is_ascii).encode()
+        assert is_of(words, customer_id)
+        assert is_of(words, other) == (other == customer_id)
+        assert is_of(b"\xff" + json.dumps(customer_id, ensure_ascii=is_ascii).encode() + garbage, customer_id)
+
+
+@pytest.mark.parametrize(
+    ("text", "customer_id"),
+    [
+        (r'{"customerId": "crm\/4711", "colour": 1}', "crm/4711"),
+        (r'{"customer_id":"bj\u00F6rn","attributes":{"x":', "björn"),
+        (r'{"colour": 1, "customerId" : "a\u003cb"', "a<b"),
+    ],
+)
+def test_it_is_of_whom_its_json_names_however_that_is_written(text, customer_id):
+    assert is_of(text.encode(), customer_id)
+    assert not is_of(text.encode(), "colour", "1", "customerId")
+
+
+def test_numbers_and_times_in_the_letter_of_another_are_nobody():
+    text = b'{"eventId":"e","customerId":"bob.42","eventTime":"2026-11-29T10:30:05Z","colour":1}'
+    assert not is_of(text, "30", "42", "1", "e", "bob")
+    assert is_of(text, "30", "bob.42")
