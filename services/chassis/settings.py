@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -82,12 +83,19 @@ class StoreSettings(ServiceSettings):
     def _is_known(cls, store: SecretStr) -> SecretStr:
         if store.get_secret_value() and not store.get_secret_value().startswith("postgresql://"):
             raise ValueError("must be empty, for a file under TACT_HOME, or begin with postgresql://")
+        if store.get_secret_value() and not _names_a_database(store.get_secret_value()):
+            raise ValueError("names no database: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return store
 
     @property
     def store_url(self) -> str:
         """Where the database is; empty where the store is a file."""
         return self.store.get_secret_value()
+
+
+def _names_a_database(url: str) -> bool:
+    parts = urlsplit(url)
+    return bool(parts.path.strip("/")) or "dbname" in parse_qs(parts.query)
 
 
 def load(settings: type[S], environ: Mapping[str, str] | None = None) -> S:

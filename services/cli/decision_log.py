@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from services.chassis.settings import load
 from services.cli.failure import Failure
+from services.gateway.settings import GatewaySettings
 
 _FILE: Final = "gateway.sqlite"
 _POSTGRES: Final = ("postgresql://", "postgres://")
@@ -137,7 +139,11 @@ def home_of(log: str | None) -> Path:
 
 
 def _usual(log: str | None) -> str:
-    return log or os.environ.get("TACT_GATEWAY_STORE") or str(_home() / _FILE)
+    log = log or load(GatewaySettings).store_url or str(_home() / _FILE)
+    if "://" in log and not log.startswith(_POSTGRES):
+        # It may hold a password.
+        raise Failure("a decision log is a file, a folder that holds one, or begins with postgresql://")
+    return log
 
 
 def _home() -> Path:

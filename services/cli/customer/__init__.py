@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from services.cli.customer import linking
+from services.cli.customer.linking import NAMING
 from services.cli.moments import moment
 
 
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     acts = parser.add_subparsers(dest="act", required=True, metavar="ACT")
     linking.configure(acts)
     export = acts.add_parser("export", help="write all that is kept of a customer into an archive")
-    export.add_argument("customer", metavar="CUSTOMER", help="an id, or an identity as kind=value")
+    export.add_argument("customer", metavar="CUSTOMER", help=NAMING)
     export.add_argument(
         "--to", type=Path, required=True, metavar="FILE", help="the archive; must not be there yet"
     )
@@ -58,7 +59,7 @@ def _configure_erase(parser: argparse.ArgumentParser) -> None:
         "customer",
         nargs="?",
         metavar="CUSTOMER",
-        help="an id, or an identity as kind=value; all members go; one that broke off goes on",
+        help=f"{NAMING}; all members go; one that broke off goes on",
     )
     which.add_argument("--resume", type=Path, metavar="FILE", help="go on with the erasure of this report")
     which.add_argument(

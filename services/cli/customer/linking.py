@@ -24,12 +24,13 @@ _SERVICE: Final = pb.DESCRIPTOR.services_by_name["ProfileService"]
 # A link is acknowledged once nobody acts any more on who was one before: at most a minute.
 _SECONDS: Final = 90.0
 SOURCE: Final = "tact customer"
+NAMING: Final = "an id, an identity as kind=value, or =ID where the id has = in it"
 
 
 def configure(acts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the acts."""
     link = acts.add_parser("link", help="say that two customers are one")
-    link.add_argument("customer", metavar="CUSTOMER", help="who stays: an id, or an identity as kind=value")
+    link.add_argument("customer", metavar="CUSTOMER", help=f"who stays: {NAMING}")
     link.add_argument("other", metavar="OTHER", help="who becomes a member of it, likewise")
     unlink = acts.add_parser("unlink", help="take a member out of the customer that it was linked to")
     unlink.add_argument("other", metavar="MEMBER", help="the id of the member")
@@ -43,7 +44,7 @@ def configure(acts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         ("consents", "every consent on file"),
     ):
         told = acts.add_parser(name, help=f"tell {text}")
-        told.add_argument("customer", metavar="CUSTOMER", help="an id, or an identity as kind=value")
+        told.add_argument("customer", metavar="CUSTOMER", help=NAMING)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,11 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def key_of(text: str) -> pb.CustomerKey:
-    """Read an id, or an identity as kind=value."""
-    kind, is_identity, value = text.partition("=")
-    if is_identity:
-        return pb.CustomerKey(identity=pb.Identity(kind=kind, value=value))
-    return pb.CustomerKey(customer_id=text)
+    """Read an id, an identity as kind=value, or an id that has ``=`` in it as =ID."""
+    kind, is_equated, rest = text.partition("=")
+    if is_equated and kind:
+        return pb.CustomerKey(identity=pb.Identity(kind=kind, value=rest))
+    return pb.CustomerKey(customer_id=rest if is_equated else text)
 
 
 def _link(arguments: argparse.Namespace) -> tuple[str, Message]:

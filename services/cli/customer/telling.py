@@ -25,7 +25,7 @@ def lines(report: Report) -> Iterator[str]:
         yield "no model is known to have learned from the customer"
     yield "what remains:"
     if "dead_letters" not in report.steps["features"].rows:
-        yield "  dead letters in NATS, if there are any: the features service that erased does not know of them"
+        yield "  dead letters in NATS, if there are any: the features service that erased knows of none"
     yield from (f"  {line}" for line in remains())
 
 

@@ -149,7 +149,8 @@ def _leniency(consent: Consent) -> tuple[bool, int]:
 
 def _copy(linking: Linking, strict: Consent, laxer: Consent, root: str) -> Consent:
     said = strict.statement
-    about = "\n".join((linking.link_id, root, said.purpose, said.channel))
+    # An id that an erasure made free again may name another link.
+    about = "\n".join((linking.link_id, str(linking.record_time), root, said.purpose, said.channel))
     statement = replace(
         said,
         receipt_id=f"link-{hashlib.sha256(about.encode()).hexdigest()[:40]}",
