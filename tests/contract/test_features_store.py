@@ -110,6 +110,27 @@ def test_what_was_appended_is_read_by_customer(opened, tmp_path):
     assert second == (4, [("other", 1_000, {})])
 
 
+@every_store
+def test_a_number_that_is_written_otherwise_is_the_same_and_a_truth_is_none(opened, tmp_path):
+    async def main(store):
+        texts = ('{"n":3}', '{"n":3.0}', '{"n":3.5}', '{"n":1}', '{"n":true}', '{"m":3}')
+        return [(await store.append([event("a", attributes=text)])).answers[0] for text in texts]
+
+    assert using(opened, tmp_path, main) == [Placed(1, NEW), Placed(1, OLD), *[Reused()] * 4]
+
+
+@every_real_store
+@pytest.mark.parametrize("text", ['{"n":1e400}', '{"n":{"m":1}}', '{"n":[]}', '{"n":null}', "[1]", "3"])
+def test_attributes_that_nobody_can_have_stored_break_the_store_for_their_customer(opened, text, tmp_path):
+    async def main(store):
+        await store.append([event("a"), event("b", customer_id="c2", attributes=text)])
+        with pytest.raises(StoreUnavailable):
+            await read(store, "c2")
+        return await read(store)
+
+    assert using(opened, tmp_path, main) == (2, [("a", 1_000, {})])
+
+
 @every_real_store
 def test_customers_share_the_names_in_their_events(opened, tmp_path):
     async def main(store):
@@ -287,7 +308,7 @@ def test_an_erasure_takes_all_of_a_customer_and_nothing_else(opened, tmp_path):
         await store.append(
             [event("a"), event("b", customer_id="c2"), event("c"), event("d", customer_id="c3")]
         )
-        erased = await store.erase(["c1", "c3", "nobody"], lambda: 7)
+        erased = await store.erase(["c1", "c3", "nobody", "c1"], lambda: 7)
         again = await store.erase(["c1"], lambda: 8)
         assert (erased.rows["events"], erased.sequence, again.rows["events"]) == (3, 5, 0)
         assert await store.versions(["c1", "c2", "c3"]) == ([Version(6, 0), Version(0, 2), Version(5, 0)], 6)

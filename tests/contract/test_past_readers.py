@@ -185,6 +185,16 @@ def test_what_is_no_json_is_said_without_what_it_holds(opened, tmp_path):
 
 
 @every_past
+@pytest.mark.parametrize("text", ['{"private":1e400}', '{"private":{"m":1}}', '["private"]'])
+def test_attributes_that_nobody_can_have_stored_are_told_by_their_event(opened, text, tmp_path):
+    with opened(tmp_path) as past:
+        past.write("features", f"INSERT INTO events VALUES (1, 'e-7', 'anna', 'order', 1, '{text}')")  # noqa: S608
+        with pytest.raises(Refused, match="cannot be read: the attributes of event e-7 are none") as raised:
+            list(past.events.events())
+        assert "private" not in str(raised.value)
+
+
+@every_past
 def test_a_store_of_something_else_is_named_and_told_of(opened, tmp_path):
     with opened(tmp_path) as past:
         past.write("features", "DROP TABLE events")

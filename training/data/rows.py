@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from services.engine.features.history import StoredEvent
+from services.engine.features.history import StoredEvent, plain
 from training.data.ports import Recorded
 from training.refusal import Refused
 
@@ -14,10 +14,13 @@ def happened(store: str, row: tuple[Any, ...]) -> tuple[str, StoredEvent]:
     """Return (customer id, event).
 
     Raises:
-        Refused: ``store`` holds attributes that are no JSON.
+        Refused: ``store`` holds attributes that are none.
     """
     customer_id, event_id, kind, event_time, attributes = row
-    values = _parsed(store, attributes)
+    try:
+        values = plain(_parsed(store, attributes))
+    except ValueError:
+        raise Refused(f"{store} cannot be read: the attributes of event {event_id} are none") from None
     return customer_id, StoredEvent(event_id=event_id, type=kind, event_time=event_time, attributes=values)
 
 

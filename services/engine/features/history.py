@@ -27,6 +27,21 @@ class StoredEvent:
     attributes: Mapping[str, Value]
 
 
+def plain(attributes: object) -> Mapping[str, Value]:
+    """Return the attributes of an event as a store gave them back.
+
+    Raises:
+        ValueError: they are none that were ever accepted.
+    """
+    if isinstance(attributes, dict) and all(map(_is_plain, attributes.values())):
+        return attributes
+    raise ValueError("no attributes of an event")
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
 ORDER: Final[Callable[[StoredEvent], tuple[int, str]]] = attrgetter("event_time", "event_id")
 """What events are ordered by."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from sys import intern
 from typing import Any
 
-from services.engine.features.history import StoredEvent
-from services.engine.playbook.values import Value
+from services.engine.features.history import StoredEvent, plain
 from services.features.domain.events import Event
 
 
@@ -25,17 +24,17 @@ def parsed(rows: Sequence[tuple[str, str, int, str]]) -> list[StoredEvent]:
     ]
 
 
-def stored(event_id: str, event_type: str, event_time: int, attributes: Mapping[str, Value]) -> StoredEvent:
+def stored(event_id: str, event_type: str, event_time: int, attributes: object) -> StoredEvent:
     """Return an event that shares the names in it with all others that are held.
 
     Raises:
-        TypeError: attributes are none.
+        ValueError: attributes are none.
     """
     return StoredEvent(
         event_id=event_id,
         type=intern(event_type),
         event_time=event_time,
-        attributes={intern(name): attributes[name] for name in attributes},
+        attributes={intern(name): value for name, value in plain(attributes).items()},
     )
 
 

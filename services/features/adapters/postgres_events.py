@@ -157,7 +157,7 @@ class PostgresEvents:
 
     async def erase(self, customer_ids: Sequence[str], now: Callable[[], int]) -> Erased:
         """Delete all events of customer ids, in one transaction."""
-        hashes = [tombstone(customer_id) for customer_id in customer_ids]
+        hashes = list(map(tombstone, dict.fromkeys(customer_ids)))
 
         async def write(connection: Connection) -> Erased:
             # An import that has begun is over before, and one that begins later finds the erasure.

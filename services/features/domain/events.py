@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.engine import moments
 from services.engine.playbook import values
@@ -39,7 +39,7 @@ class IncomingEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """An event that can be stored; two of the same content are equal.
+    """An event that can be stored; ``is_same`` tells two of the same content.
 
     ``event_time`` is UTC microseconds since 1970, ``attributes`` JSON with sorted names.
     """
@@ -86,3 +86,15 @@ def check(incoming: IncomingEvent, playbook: Playbook, now: int) -> Event | Inva
         event_time=event_time,
         attributes=_canonical(attributes),
     )
+
+
+def is_same(event: Event, other: Event) -> bool:
+    """Tell a repeat of an event, also where a number was written otherwise under an older playbook."""
+    if event == other:
+        return True
+    return replace(event, attributes=other.attributes) == other and _kinds(event) == _kinds(other)
+
+
+def _kinds(event: Event) -> dict[str, tuple[bool, Value]]:
+    """Return values of which 3 and 3.0 are the same, and 1 and true are not."""
+    return {name: (isinstance(value, bool), value) for name, value in json.loads(event.attributes).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from services.features.domain.events import Event
+from services.features.domain.events import Event, is_same
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def place(events: Iterable[Event], known: Mapping[str, tuple[int, Event]], newes
             seen[event.event_id] = newest, event
             fresh[newest] = event
             answers.append(Placed(newest, duplicate=False))
-        elif found[1] == event:
+        elif is_same(event, found[1]):
             answers.append(Placed(found[0], duplicate=True))
         else:
             answers.append(Reused())

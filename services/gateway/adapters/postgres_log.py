@@ -214,7 +214,7 @@ class PostgresLog:
 
     async def erase(self, customer_ids: Sequence[str], now: Callable[[], datetime]) -> dict[str, int]:
         """Delete all that belongs to customers."""
-        ids = list(customer_ids)
+        ids = list(dict.fromkeys(customer_ids))
 
         async def write(connection: Connection) -> dict[str, int]:
             # First, so that what is imported meanwhile is either seen here or knows of the erasure.
