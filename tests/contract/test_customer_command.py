@@ -10,6 +10,7 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 from worlds import CUSTOMERS, Processes
 
 from services.cli.__main__ import main
+from services.cli.customer.linking import key_of
 
 ONE, TWO = CUSTOMERS[:2]
 
@@ -87,6 +88,21 @@ def test_two_are_one_until_they_are_unlinked(world, capsys):
         f"{TWO} linked to {ONE}  by tact customer",
         f"{TWO} unlinked from {ONE}  by crm",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "customer_id", "identity"),
+    [
+        ("anna", "anna", None),
+        ("email=a=b", "", ("email", "a=b")),
+        ("=email=a=b", "email=a=b", None),
+        ("=YWJj==", "YWJj==", None),
+    ],
+)
+def test_a_customer_is_named_by_an_id_or_an_identity(text, customer_id, identity):
+    key = key_of(text)
+    assert key.customer_id == customer_id
+    assert ((key.identity.kind, key.identity.value) if key.HasField("identity") else None) == identity
 
 
 @pytest.mark.parametrize("act", ["links", "consents"])

@@ -162,3 +162,22 @@ def test_what_is_recorded_later_is_of_a_new_customer(opened, tmp_path):
 
 def test_a_tombstone_does_not_tell_who_it_was():
     assert tombstone("anna") == "55579b557896d0ce1764c47fed644f9b35f58bad620674af23f356d80ed0c503"
+
+
+@every_store
+def test_a_link_id_that_an_erasure_made_free_names_another_link(opened, tmp_path):
+    async def main(store):
+        await made(store, "a", "b", "d")
+        await store.record(
+            [consent("r-a", customer_id="a"), consent("r-b", customer_id="b", state=State.DENIED)]
+        )
+        await store.link(link("l-1", "a", "b", at=100))
+        await store.link(unlink("l-2", "b", at=200))
+        assert await store.erase(["b"], lambda: 300)
+        await store.record([consent("again", customer_id="a", at=400)])
+        await store.record([consent("r-d", customer_id="d", at=400, state=State.WITHDRAWN)])
+        linked = await store.link(link("l-1", "a", "d", at=500))
+        assert linked.answer is LinkAnswer.NEW
+        assert [one.statement.state for one in (await read(store, "a")).consents] == [State.WITHDRAWN]
+
+    run(opened, tmp_path, main)

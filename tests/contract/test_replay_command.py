@@ -304,6 +304,14 @@ def test_of_very_many_troubles_a_few_are_told(home, capsys):
     assert lines[-2:] == ["other trouble: 10", f"{ALL - 30} of {ALL} identical"]
 
 
+@pytest.mark.parametrize("store", ["postgresq://tact:hush-hush@db/tact", "host=db password=hush-hush"])
+def test_a_setting_that_names_no_store_is_not_repeated(store, monkeypatch, capsys):
+    monkeypatch.setenv("TACT_GATEWAY_STORE", store)
+    told = complaint(capsys)
+    assert "TACT_GATEWAY_STORE" in told
+    assert "hush" not in told
+
+
 def test_what_is_no_log_is_complained_of(tmp_path, capsys):
     nowhere = tmp_path / "nowhere"
     assert complaint(capsys) == f"tact replay: there is no decision log {nowhere / 'gateway.sqlite'}\n"
@@ -311,6 +319,8 @@ def test_what_is_no_log_is_complained_of(tmp_path, capsys):
         complaint(capsys, tmp_path)
         == f"tact replay: there is no decision log {tmp_path / 'gateway.sqlite'}\n"
     )
+    url = "mysql://tact:hush-hush@db/tact"
+    assert "hush" not in complaint(capsys, url)
     text = tmp_path / "text"
     text.write_text("no database " * 100)
     assert complaint(capsys, text) == (

@@ -20,3 +20,16 @@ def test_a_store_of_another_kind_is_refused(store):
     with pytest.raises(InvalidSettings, match=r"TACT_GATEWAY_STORE: .*begin with postgresql://") as refused:
         load(GatewaySettings, {"TACT_GATEWAY_STORE": store})
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rest", ["", "/", "?sslmode=require"])
+def test_a_database_must_be_named(rest):
+    with pytest.raises(InvalidSettings, match=r"TACT_GATEWAY_STORE: .*names no database") as refused:
+        load(GatewaySettings, {"TACT_GATEWAY_STORE": f"postgresql://tact:hush-hush@db:5432{rest}"})
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("rest", ["/tact", "/?dbname=tact"])
+def test_a_database_may_be_named_in_two_ways(rest):
+    url = f"postgresql://tact:hush-hush@db:5432{rest}"
+    assert load(GatewaySettings, {"TACT_GATEWAY_STORE": url}).store_url == url
