@@ -19,9 +19,11 @@ from tact.profile.v1 import profile_service_pb2 as profile_pb
 from worlds import NOON, Processes
 
 from services.cli.__main__ import main
+from services.cli.customer import erasing
 from services.cli.customer import report as reports
 from services.cli.customer.reaching import Reached
 from services.cli.data.parts import GATEWAY, PARTS
+from services.cli.failure import Failure
 from training.data.dataset import read_dataset
 from training.jobs import train
 from training.jobs.train import TrainConfig
@@ -225,6 +227,29 @@ def test_what_broke_off_goes_on_where_it_was(world, tact, broken, way):
     code, _, error = tact("erase", "--resume", path)
     assert code == 1
     assert "is finished" in error
+
+
+@pytest.mark.parametrize("lost", ["profile", "features", "gateway"])
+def test_what_was_erased_is_told_also_where_the_answer_was_lost(world, tact, lost, monkeypatch):
+    names = world.customer(members=2)
+    whole = erasing._erase_in
+
+    async def erase_in(service, customer_ids):
+        rows = await whole(service, customer_ids)
+        if service.name == lost:
+            raise Failure("the answer was lost")
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "_erase_in", erase_in)
+        assert tact("erase", names[0])[0] == 1
+    code, lines, _ = tact("erase", names[0])
+    assert code == 0
+    finished = report_of(lines).report
+    other = report_of(tact("erase", world.customer(members=2)[0])[1]).report
+    assert {name: step.rows for name, step in finished.steps.items()} == {
+        name: step.rows for name, step in other.steps.items()
+    }
 
 
 def test_who_is_linked_after_the_plan_was_made_is_erased_too(world, tact):
@@ -482,7 +507,8 @@ def test_a_customer_who_is_decided_for_amid_an_export_is_taken_again(
             # What a later page would have brought.
             row = next(one for one in answer.rows if one.table == "decisions")
             decided = json.loads(row.row)["decision_id"]
-            late = dict.fromkeys(OUTCOMES.columns, "") | {"decision_id": f"not {decided}", "rank": 1}
+            late = dict.fromkeys(OUTCOMES.columns, "") | dict.fromkeys(OUTCOMES.numbers, 1)
+            late["decision_id"] = f"not {decided}"
             place = max(
                 n for n, one in enumerate(answer.rows) if one.table in ("decisions", "dry_run_decisions")
             )

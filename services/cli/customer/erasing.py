@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,8 +53,6 @@ async def _erase(arguments: argparse.Namespace, folder: Path, sets: TrainingSets
         for name in NAMES:
             if file.report.steps[name].done_time is None:
                 rows = await _erased(services, name, file)
-                steps = {**file.report.steps, name: Step(done_time=datetime.now(UTC), rows=rows)}
-                file.save(steps=steps)
                 sys.stdout.write(f"{name}: {told(rows)}\n")
     sets.erase(file)
     file.save(finish_time=datetime.now(UTC), named="")
@@ -96,16 +95,37 @@ async def _members_by_now(profile: Reached, file: ReportFile) -> tuple[str, ...]
 
 
 async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) -> dict[str, int]:
-    """Erase in one service; who was linked to the customer meanwhile is of the customer."""
+    """Erase in one service, by table; who was linked to the customer meanwhile is of the customer."""
     for _ in range(_ATTEMPTS):
+        ids = file.report.customer_ids
+        now = await _counted(services[name], ids)
+        # Where it has erased before, and its answer was lost, nothing is there any more.
+        found = {**now, **{t: n for t, n in file.report.steps[name].found.items() if n > now.get(t, 0)}}
+        file.save(steps={**file.report.steps, name: Step(found=found)})
         try:
-            return await _erase_in(services[name], file.report.customer_ids)
+            rows = await _erase_in(services[name], ids)
+            rows |= {table: count for table, count in found.items() if count > rows.get(table, 0)}
+            step = Step(done_time=datetime.now(UTC), rows=rows, found=found)
+            file.save(steps={**file.report.steps, name: step})
+            return rows
         except Refused as error:
             if (name, error.reason) != ("profile", "REQUEST_INVALID"):
                 raise
             refusal = error
         file.save(customer_ids=await _members_by_now(services["profile"], file))
     raise refusal
+
+
+async def _counted(service: Reached, customer_ids: tuple[str, ...]) -> dict[str, int]:
+    """Return how many rows there are, by table."""
+    counts: Counter[str] = Counter()
+    token = ""
+    while True:
+        asked = service.messages.ExportCustomerRequest(customer_ids=customer_ids, page_token=token)
+        page = await service.call("ExportCustomer", asked)
+        counts.update(row.table for row in page.rows)
+        if not (token := page.next_page_token):
+            return dict(counts)
 
 
 async def _erase_in(service: Reached, customer_ids: tuple[str, ...]) -> dict[str, int]:

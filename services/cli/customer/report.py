@@ -20,10 +20,14 @@ class _Saved(BaseModel):
 
 
 class Step(_Saved):
-    """What a service erased, by table; ``done_time`` is absent until it has acknowledged."""
+    """What a service erased, by table; ``done_time`` is absent until it has acknowledged.
+
+    ``found`` was there before it was first told to.
+    """
 
     done_time: AwareDatetime | None = None
     rows: Mapping[str, int] = Field(default_factory=dict)
+    found: Mapping[str, int] = Field(default_factory=dict)
 
 
 class DatasetStep(_Saved):
