@@ -242,8 +242,15 @@ def _moment(timestamp: Timestamp) -> Moment:
 
 
 def _plain(value: Value) -> object:
-    kind = value.WhichOneof("kind")
-    return None if kind in (None, "null_value") else getattr(value, kind)
+    match kind := value.WhichOneof("kind"):
+        case None | "null_value":
+            return None
+        # Neither is ever taken, whatever it holds.
+        case "list_value":
+            return []
+        case "struct_value":
+            return {}
+    return getattr(value, kind)
 
 
 def _recorded(answer: Recorded | Invalid) -> pb.RecordConsentResult:

@@ -11,6 +11,7 @@ from time import monotonic
 import databases
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
@@ -103,6 +104,8 @@ def at(seconds_ago):
 def value(plain):
     if plain is None:
         return Value(null_value=0)
+    if isinstance(plain, list | dict):
+        return json_format.ParseDict(plain, Value())
     return Value(string_value=plain) if isinstance(plain, str) else Value(number_value=plain)
 
 
@@ -284,6 +287,16 @@ def test_one_bad_update_does_not_fail_the_others(ask):
         "attributes.age_bnd": 'not in the playbook; did you mean "age_band"?',
         "attributes.age_band": "must be a string, not a number",
         "attributes.kids_count": "must be a string, not a number",
+    }
+
+
+def test_a_value_of_another_kind_is_called_what_it_is(ask):
+    async def main(stub, service):
+        return await stub.UpsertProfiles(upsert(update(age_band=["x"], kids_count={"x": 1})))
+
+    assert violations(ask(main).results[0].error) == {
+        "attributes.age_band": "must be a string, not a list",
+        "attributes.kids_count": "must be a string, not a mapping",
     }
 
 
