@@ -339,6 +339,15 @@ def test_a_quote_that_is_never_closed_damages_its_row_only(shop):
     assert shop.stored().keys() == set("acde")
 
 
+def test_a_stray_quote_that_another_row_closes_keeps_none_out_unnamed(shop, capsys):
+    rows = [order("a", category='"books'), order("b"), order("c", shop='13"'), order("d")]
+    (shop.folder / "stray.csv").write_text("".join(",".join(row) + "\n" for row in [HEADER, *rows]))
+    assert shop.run(shop.folder / "stray.csv") == 1
+    assert last_line(capsys) == "4 read, 2 stored, 0 duplicates, 2 rejected"
+    assert [line for line, *_ in shop.refused()] == [2, 4]
+    assert shop.stored().keys() == {"b", "d"}
+
+
 def test_text_after_a_quote_and_endless_lines_damage_their_rows_only(shop):
     lines = [
         ",".join(row)

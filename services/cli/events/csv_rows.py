@@ -19,8 +19,9 @@ _MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 class CsvRows:
     """Reads RFC 4180: a header, fields in quotes where they hold delimiters, quotes or line ends.
 
-    A line that is no CSV is damaged alone; what follows it is read as if it were not there. Empty
-    lines do not count. In UTF-8 a field of other bytes damages its row only.
+    A line that is no CSV is damaged alone; what follows it is read as if it were not there. So is the
+    first line of a row of several lines that has other columns than the header: its quote may be astray.
+    Empty lines do not count. In UTF-8 a field of other bytes damages its row only.
     """
 
     def __init__(self, path: Path, file: BinaryIO, *, delimiter: str, encoding: str) -> None:
@@ -62,7 +63,13 @@ class CsvRows:
                 continue
             if not fields:
                 continue
+            if self._lines.has_stray_quote():
+                self._lines.take_back()
+                yield Damaged(line, "", "has a quote that is never opened")
+                continue
             if len(fields) != len(self.header):
+                self._lines.doubt()
+                self._lines.take_back()
                 yield Damaged(line, "", f"has {len(fields)} columns where the header has {len(self.header)}")
                 continue
             cells = {name: fields[place] for name, place in places}
@@ -104,10 +111,13 @@ class _Lines:
         self._text = text
         self._taken: list[str] = []
         self._back: deque[str] = deque()
+        self._doubted = 0
+        self._characters = 0
 
     def begin(self) -> int:
         """Begin a row; returns its line."""
         self._taken.clear()
+        self._characters = 0
         return self.number + 1
 
     def take_back(self) -> None:
@@ -115,19 +125,34 @@ class _Lines:
         self._back.extendleft(reversed(self._taken[1:]))
         self.number -= len(self._taken) - 1
 
+    def doubt(self) -> None:
+        """Doubt the last line of a row of several: a quote in it may be what closed the row."""
+        if len(self._taken) > 1:
+            self._doubted = self.number
+
+    def has_stray_quote(self) -> bool:
+        """Tell whether the row begins with the doubted line, and not all of its quotes are pairs."""
+        begins = self.number - len(self._taken) + 1
+        return begins == self._doubted and sum(line.count('"') for line in self._taken) % 2 == 1
+
     def __iter__(self) -> _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._back.popleft() if self._back else self._text.readline(_LONGEST_LINE)
+        is_new = not self._back
+        line = self._text.readline(_LONGEST_LINE) if is_new else self._back.popleft()
         if not line:
             raise StopIteration
         self.number += 1
         self._taken.append(line)
+        self._characters += len(line)
         if len(line) == _LONGEST_LINE and not line.endswith(("\n", "\r")):
-            while (rest := self._text.readline(_LONGEST_LINE)) and not rest.endswith(("\n", "\r")):
+            while is_new and (rest := self._text.readline(_LONGEST_LINE)) and not rest.endswith(("\n", "\r")):
                 pass
             raise csv.Error(f"line longer than {_LONGEST_LINE} characters")
+        # What a stray quote takes in is read anew from each of its lines.
+        if self._characters > _LONGEST_LINE and len(self._taken) > 1:
+            raise csv.Error(f"row of several lines longer than {_LONGEST_LINE} characters")
         return line
 
 

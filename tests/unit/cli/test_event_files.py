@@ -68,6 +68,24 @@ def test_what_is_broken_takes_nothing_else_with_it(chosen):
     assert [row.line for row in found if isinstance(row, Damaged)] == broken
 
 
+@pytest.mark.parametrize(
+    ("lines", "sound", "damaged"),
+    [
+        (['"1,i,x', "2,i,x", '3,13",x', "4,i,x"], [3, 5], [2, 4]),
+        (['1,"i,x', "2,i,x", '3,",",x', "4,i,x"], [3, 4, 5], [2]),
+        (['"1,i,x', '"2,j,x', "3,i,x", '4,13",x', "5,i,x"], [4, 6], [2, 3, 5]),
+        (['1,"i,x', '2,"two', 'lines",x', "3,i,x"], [3, 5], [2]),
+        (['1,13",x', "2,i,x"], [2, 3], []),
+        (['1,"two', 'lines",x', "2,i,x"], [2, 4], []),
+        (['1,"i', f'x,{"," * (1 << 20)}"', "2,i,x"], [4], [2, 3]),
+    ],
+)
+def test_a_stray_quote_damages_its_row_and_not_those_that_follow(lines, sound, damaged):
+    found = read("\n".join([",".join(HEADER), *lines, ""]).encode())
+    assert [row.line for row in found if isinstance(row, Row)] == sound
+    assert [row.line for row in found if isinstance(row, Damaged)] == damaged
+
+
 def test_columns_that_nobody_asked_for_may_hold_anything():
     assert read(b"a,b,c\n1,\xff,3\n", ["a", "c"]) == [Row(2, {"a": "1", "c": "3"})]
 
