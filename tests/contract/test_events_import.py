@@ -437,6 +437,67 @@ def test_parquet_without_what_reads_it_says_what_to_install(shop, capsys, monkey
     assert "reading Parquet needs pyarrow: pip install 'tact-nba[training]'" in capsys.readouterr().err
 
 
+def utf8(*texts):
+    """Return texts as a column, whatever bytes they are."""
+    return pyarrow.array(texts, pyarrow.binary()).view(pyarrow.string())
+
+
+def times(kind, *counts):
+    return pyarrow.array(counts, pyarrow.int32() if kind == pyarrow.date32() else pyarrow.int64()).cast(kind)
+
+
+BERLIN, ZULU = (pyarrow.timestamp("us", zone) for zone in ("Europe/Berlin", "UTC"))
+BEYOND = "lies out of all calendars"
+
+
+@pytest.mark.parametrize(
+    ("column", "field", "cells", "reason"),
+    [
+        ("event_time", "event_time", times(BERLIN, MICROS, 253_402_300_799_000_000, MICROS), BEYOND),
+        ("event_time", "event_time", times(ZULU, MICROS, 2**62, MICROS), BEYOND),
+        ("event_time", "event_time", times(ZULU, MICROS, -(2**62), MICROS), BEYOND),
+        ("promised", "attributes.promised", times(pyarrow.date32(), 20_000, 2**31 - 1, 20_000), BEYOND),
+        ("customer_id", "customer_id", utf8(b"c1", b"\xff", b"c1"), "is not UTF-8"),
+        ("shop", "attributes.shop", utf8(b"s", b"SECRET\xff", b"s"), "is not UTF-8"),
+    ],
+)
+def test_a_cell_of_parquet_that_nothing_can_hold_damages_its_row_only(
+    shop, capsys, column, field, cells, reason
+):
+    columns = {
+        "event_id": ["a", "b", "c"],
+        "customer_id": ["c1"] * 3,
+        "type": ["order"] * 3,
+        "event_time": times(ZULU, *[MICROS] * 3),
+    }
+    bad = write_parquet(shop.folder / "bad.parquet", **columns | {column: cells})
+    good = shop.write([order("d")])
+    assert shop.run(bad, good, "--time-zone", "UTC") == 1
+    output = capsys.readouterr()
+    assert output.out.splitlines()[-1] == "4 read, 3 stored, 0 duplicates, 1 rejected"
+    assert output.err.splitlines() == [f"{bad}:2: {column}: {reason}"]
+    assert shop.rejects.read_text().splitlines()[1:] == [f"{bad},2,{column},{field},{reason}"]
+    assert shop.stored().keys() == {"a", "c", "d"}
+
+
+def test_a_column_in_an_unknown_zone_is_named_before_anything_is_sent(shop, capsys):
+    foreign = times(pyarrow.timestamp("us", "Foo/Bar"), MICROS)
+    columns = {
+        "event_id": ["b"],
+        "customer_id": ["c1"],
+        "type": ["order"],
+        "event_time": times(ZULU, MICROS),
+        "seen": foreign,
+    }
+    good = shop.write([order("a")])
+    bad = write_parquet(shop.folder / "bad.parquet", **columns | {"event_time": foreign})
+    assert shop.run(good, bad, "--attribute", "shop=event_id") == 1
+    assert f'{bad}: the column "event_time" cannot be read: "Foo/Bar" is no' in capsys.readouterr().err
+    assert shop.stored() == {}
+    unread = write_parquet(shop.folder / "unread.parquet", **columns)
+    assert shop.run(unread, "--attribute", "shop=event_id") == 0
+
+
 def test_no_line_of_the_list_repeats_what_a_field_held(shop):
     secret = order("SECRET-id", customer_id="SECRET" * 30, shop="SECRET\0", items="SECRET")
     assert shop.run(shop.write([secret])) == 1

@@ -72,9 +72,11 @@ def _readings(arguments: argparse.Namespace, playbook: Playbook, stack: ExitStac
         source = stack.enter_context(
             closing(open_source(path, delimiter=arguments.delimiter, encoding=arguments.encoding))
         )
+        columns = resolve(layout, source.header, path, playbook)
+        source.check(columns.used)
         translator = Translator(
             layout=layout,
-            columns=resolve(layout, source.header, path, playbook),
+            columns=columns,
             playbook=playbook,
             times=times,
             occurrences=occurrences,

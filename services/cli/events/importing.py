@@ -87,7 +87,8 @@ class Importing:
         for row in reading.source.rows(reading.columns.used):
             self.counts.read += 1
             if isinstance(row, Damaged):
-                self._reject(reading.source.path, row.line, [(row.column, Violation("", row.reason))])
+                found = Violation(reading.columns.field_in(row.column), row.reason)
+                self._reject(reading.source.path, row.line, [(row.column, found)])
                 continue
             event = reading.translator.event(row, now)
             if isinstance(event, Invalid):

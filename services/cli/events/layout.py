@@ -67,6 +67,12 @@ class Columns:
         found = self.attributes.get(name) if kind == "attributes" else getattr(self, kind, None)
         return found if isinstance(found, str) else ""
 
+    def field_in(self, column: str) -> str:
+        """Return the first field of an event that comes from a column, nothing where none does."""
+        attributes = (f"attributes.{name}" for name in self.attributes)
+        fields = ("event_id", "customer_id", "type", "event_time", *attributes)
+        return next((field for field in fields if column and self.of(field) == column), "")
+
 
 def read_layout(arguments: argparse.Namespace) -> Layout:
     """Read the mapping file, and put the options over it.

@@ -11,10 +11,12 @@ from services.cli.failure import Failure
 
 _ROWS: Final = 1_000
 _BUFFER_BYTES: Final = 1 << 20
+# What pyarrow raises for a cell that is no value of Python's; its own errors are among them.
+_UNHELD: Final = (ArithmeticError, LookupError, ValueError, NotImplementedError)
 
 
 class ParquetRows:
-    """Reads a Parquet file a thousand rows at a time."""
+    """Reads a Parquet file a thousand rows at a time; a cell that Python cannot hold damages its row only."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         """Read the schema.
@@ -40,6 +42,26 @@ class ParquetRows:
             raise Failure(f"{path} is no Parquet file that can be read: {error}") from None
         self.header: Sequence[str] = self._parquet.schema_arrow.names
 
+    def check(self, columns: Sequence[str]) -> None:
+        """Make sure that the zones of these columns are known.
+
+        Raises:
+            Failure: one is not.
+        """
+        import pyarrow
+
+        for name in columns:
+            kind = self._parquet.schema_arrow.field(name).type
+            if not pyarrow.types.is_timestamp(kind):
+                continue
+            try:
+                pyarrow.scalar(0, kind).as_py()
+            except _UNHELD:
+                raise Failure(
+                    f'{self.path}: the column "{name:.64}" cannot be read: '
+                    f'"{kind.tz:.64}" is no time zone that is known here'
+                ) from None
+
     def rows(self, columns: Sequence[str]) -> Iterator[Row | Damaged]:
         """Read the rows in order."""
         batches = self._parquet.iter_batches(batch_size=_ROWS, columns=list(columns))
@@ -50,9 +72,30 @@ class ParquetRows:
                 raise Failure(f"{self.path}: cannot be read after row {self._read}: {error}") from None
             if batch is None:
                 return
-            for cells in zip(*(_plain(batch.column(name)) for name in columns), strict=True):
+            held = [_in_microseconds(batch.column(name)) for name in columns]
+            try:
+                plain: list[list[object]] = [column.to_pylist() for column in held]
+            except _UNHELD:
+                yield from self._cell_by_cell(columns, held, batch.num_rows)
+                continue
+            for cells in zip(*plain, strict=True):
                 self._read += 1
                 yield Row(self._read, dict(zip(columns, cells, strict=True)))
+
+    def _cell_by_cell(
+        self, columns: Sequence[str], held: Sequence[Any], rows: int
+    ) -> Iterator[Row | Damaged]:
+        for place in range(rows):
+            self._read += 1
+            cells: dict[str, object] = {}
+            for name, column in zip(columns, held, strict=True):
+                try:
+                    cells[name] = column[place].as_py()
+                except _UNHELD as error:
+                    yield Damaged(self._read, name, _reason(column.type, error))
+                    break
+            else:
+                yield Row(self._read, cells)
 
     def share_read(self) -> float:
         """Tell how much was read."""
@@ -64,11 +107,21 @@ class ParquetRows:
         self._file.close()
 
 
-def _plain(column: Any) -> list[object]:
-    """Return what a column holds as Python's own values; times are cut to microseconds."""
+def _in_microseconds(column: Any) -> Any:
+    """Return a column whose times are cut to microseconds."""
     import pyarrow
 
     if pyarrow.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
-    values: list[object] = column.to_pylist()
-    return values
+        return column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)
+    return column
+
+
+def _reason(kind: Any, error: Exception) -> str:
+    """Tell what is wrong with a cell, but not what it holds."""
+    import pyarrow
+
+    if isinstance(error, UnicodeError):
+        return "is not UTF-8"
+    if pyarrow.types.is_timestamp(kind) or pyarrow.types.is_date(kind):
+        return "lies out of all calendars"
+    return "is no value that can be read"

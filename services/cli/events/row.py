@@ -34,6 +34,14 @@ class Source(Protocol):
     path: Path
     header: Sequence[str]
 
+    def check(self, columns: Sequence[str]) -> None:
+        """Make sure that none of these columns is such that no row of it can ever be read.
+
+        Raises:
+            Failure: one is; the message names file and column.
+        """
+        ...
+
     def rows(self, columns: Sequence[str]) -> Iterator[Row | Damaged]:
         """Read the rows in order, with the given columns only; memory does not grow with the file.
 
