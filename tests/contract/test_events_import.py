@@ -480,6 +480,24 @@ def test_a_cell_of_parquet_that_nothing_can_hold_damages_its_row_only(
     assert shop.stored().keys() == {"a", "c", "d"}
 
 
+@pytest.mark.parametrize("kind", [pyarrow.float32(), pyarrow.float64()])
+def test_what_is_not_a_number_is_an_empty_field_where_text_belongs(shop, kind):
+    columns = {
+        "event_id": ["a", "b"],
+        "customer_id": pyarrow.array([42.0, float("nan")], kind),
+        "type": ["order"] * 2,
+        "event_time": times(ZULU, MICROS, MICROS),
+        "shop": pyarrow.array([float("nan"), 7.0], kind),
+        "category": pyarrow.array([float("nan")] * 2, kind),
+    }
+    assert shop.run(write_parquet(shop.folder / "events.parquet", **columns)) == 1
+    assert shop.refused() == [(2, "customer_id", "must have 1 to 128 characters")]
+    assert shop.stored() == {"a": ("42.0", "order", MICROS, "{}")}
+    ids = {"event_id": pyarrow.array([float("nan")], kind), "customer_id": ["c"], "type": ["order"]}
+    assert shop.run(write_parquet(shop.folder / "ids.parquet", **ids, event_time=times(ZULU, MICROS))) == 1
+    assert shop.refused() == [(1, "event_id", "must have 1 to 128 characters")]
+
+
 def test_a_column_in_an_unknown_zone_is_named_before_anything_is_sent(shop, capsys):
     foreign = times(pyarrow.timestamp("us", "Foo/Bar"), MICROS)
     columns = {

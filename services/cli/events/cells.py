@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import date
 from decimal import Decimal
@@ -14,12 +15,24 @@ from services.engine.playbook.schema.attributes import AttributeType
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _LONGEST_NUMBER: Final = 400
+_TEXTS: Final = ("string", "enum")
 _BOOLEANS: Final[dict[str, bool]] = {"true": True, "false": False, "1": True, "0": False}
 
 
 def is_empty(cell: object) -> bool:
     """Tell whether a cell holds nothing; an empty text is nothing, as CSV cannot tell them apart."""
     return cell is None or cell in ("", b"")
+
+
+def is_empty_text(cell: object) -> bool:
+    """Tell whether a cell that is to be text holds nothing; what is not a number is nothing there."""
+    return is_empty(cell) or (isinstance(cell, float) and math.isnan(cell))
+
+
+def is_empty_value(declared: AttributeType | None, cell: object) -> bool:
+    """Tell whether a cell holds no value of a type; None where the event has no such attribute."""
+    is_text = declared is not None and declared.type in _TEXTS
+    return is_empty_text(cell) if is_text else is_empty(cell)
 
 
 def read_text(cell: object) -> str:
@@ -50,7 +63,7 @@ def read_value(declared: AttributeType, cell: object, times: Times) -> object:
         cell = read_text(cell)
     if declared.type == "boolean":
         return _boolean(cell)
-    if declared.type in ("string", "enum"):
+    if declared.type in _TEXTS:
         return str(cell) if isinstance(cell, int | float | Decimal) and not isinstance(cell, bool) else cell
     if declared.type == "timestamp":
         return instant(times.instant(cell)).isoformat() if isinstance(cell, str | date) else cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.cli.events.cells import is_empty, read_text, read_value
+from services.cli.events.cells import is_empty, is_empty_text, is_empty_value, read_text, read_value
 from services.cli.events.layout import Columns, Layout
 from services.cli.events.occurrences import Occurrences
 from services.cli.events.row import Row
@@ -56,7 +56,7 @@ class Translator:
 
     def _text(self, field: str, cell: object, wrong: list[Violation]) -> str:
         try:
-            return "" if is_empty(cell) else read_text(cell)
+            return "" if is_empty_text(cell) else read_text(cell)
         except ValueError as error:
             wrong.append(Violation(field, str(error)))
             return ""
@@ -71,16 +71,17 @@ class Translator:
     def _attributes(
         self, event_type: str, cells: Mapping[str, object], wrong: list[Violation]
     ) -> dict[str, object]:
+        event = self.playbook.events.events.get(event_type)
+        declared = {} if event is None else event.attributes
         given = {
             name: cell
             for name, column in self.columns.attributes.items()
-            if not is_empty(cell := cells[column])
+            if not is_empty_value(declared.get(name), cell := cells[column])
         }
-        declared = self.playbook.events.events.get(event_type)
         for name, cell in list(given.items()):
-            if declared is not None and name in declared.attributes:
+            if name in declared:
                 try:
-                    given[name] = read_value(declared.attributes[name], cell, self.times)
+                    given[name] = read_value(declared[name], cell, self.times)
                 except ValueError as error:
                     wrong.append(Violation(f"attributes.{name}", str(error)))
                     del given[name]
