@@ -78,7 +78,7 @@ def test_dead_letters_never_come_back_as_events(subject, dead, is_taken):
 def test_without_its_client_a_set_address_is_refused(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "nats"]:
         monkeypatch.setitem(sys.modules, name, None)
-    for name in ("nats_connection", "nats_events", "dead_letters"):
+    for name in ("nats_connection", "nats_events", "nats_letters", "dead_letters"):
         monkeypatch.delitem(sys.modules, f"services.features.adapters.{name}", raising=False)
 
     async def main():
