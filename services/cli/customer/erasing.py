@@ -83,8 +83,7 @@ async def _taken_up(arguments: argparse.Namespace, file: ReportFile, profile: Re
         customer_ids = await _members_by_now(profile, file)
     if not _agreed(arguments, customer_ids):
         return None
-    if customer_ids != file.report.customer_ids:
-        file.save(customer_ids=customer_ids)
+    _retarget(file, customer_ids)
     return file
 
 
@@ -98,13 +97,12 @@ async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) 
     """Erase in one service, by table; who was linked to the customer meanwhile is of the customer."""
     for _ in range(_ATTEMPTS):
         ids = file.report.customer_ids
-        now = await _counted(services[name], ids)
         # Where it has erased before, and its answer was lost, nothing is there any more.
-        found = {**now, **{t: n for t, n in file.report.steps[name].found.items() if n > now.get(t, 0)}}
+        found = await _counted(services[name], ids) | Counter(file.report.steps[name].found)
         file.save(steps={**file.report.steps, name: Step(found=found)})
         try:
             rows = await _erase_in(services[name], ids)
-            rows |= {table: count for table, count in found.items() if count > rows.get(table, 0)}
+            rows |= Counter(rows) | found
             step = Step(done_time=datetime.now(UTC), rows=rows, found=found)
             file.save(steps={**file.report.steps, name: step})
             return rows
@@ -112,11 +110,17 @@ async def _erased(services: Mapping[str, Reached], name: str, file: ReportFile) 
             if (name, error.reason) != ("profile", "REQUEST_INVALID"):
                 raise
             refusal = error
-        file.save(customer_ids=await _members_by_now(services["profile"], file))
+        _retarget(file, await _members_by_now(services["profile"], file))
     raise refusal
 
 
-async def _counted(service: Reached, customer_ids: tuple[str, ...]) -> dict[str, int]:
+def _retarget(file: ReportFile, customer_ids: tuple[str, ...]) -> None:
+    """Plan for other ids; what profile held of the former was not erased."""
+    if customer_ids != file.report.customer_ids:
+        file.save(customer_ids=customer_ids, steps={**file.report.steps, "profile": Step()})
+
+
+async def _counted(service: Reached, customer_ids: tuple[str, ...]) -> Counter[str]:
     """Return how many rows there are, by table."""
     counts: Counter[str] = Counter()
     token = ""
@@ -125,7 +129,7 @@ async def _counted(service: Reached, customer_ids: tuple[str, ...]) -> dict[str,
         page = await service.call("ExportCustomer", asked)
         counts.update(row.table for row in page.rows)
         if not (token := page.next_page_token):
-            return dict(counts)
+            return counts
 
 
 async def _erase_in(service: Reached, customer_ids: tuple[str, ...]) -> dict[str, int]:
